@@ -1,8 +1,9 @@
-//! What changed, and the transactions that it is committed in.
+//! Changes, and the transactions in which they are committed.
 //!
 //! `changed_slices` finds the endpoints whose entries in slices changed. The `tracker` notes which elements a change
-//! adds and removes. [`plan`] makes transactions of that, so that no packet under way finds half of it, and keeps what
-//! is to be deleted later. [`flows`] decides which flows of connection tracking a change leaves stale.
+//! adds and removes. [`plan`] turns these into transactions, so that no packet under way finds half of a change, and
+//! keeps the objects that are to be deleted later. [`flows`] decides which flows of connection tracking a change leaves
+//! stale.
 
 mod changed_slices;
 pub mod flows;

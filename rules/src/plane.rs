@@ -1,11 +1,11 @@
-//! What stands in the kernel: a constant number of chains, and the sets and maps that they look into.
+//! The rules in the kernel: a constant number of chains, and the sets and maps that they look into.
 //!
 //! A frontend's element names its *class*, which decides how its first packets are treated and among how many endpoints
 //! one is chosen. Everything that differs between Services is an element of a set.
 //!
-//! `dispatch` has the chains that always exist, [`Class`] those of the classes, `session_affinity` those that remember
-//! clients. [`SetName`] lists the sets, and `keys` makes and reads their keys and values. With [`planes`] all of it can
-//! stand beside what is in force, to replace it at once.
+//! `dispatch` contains the chains that always exist, [`Class`] the chains of the classes, and `session_affinity` the
+//! chains that remember clients. [`SetName`] lists the sets, and `keys` makes and reads their keys and values. With
+//! [`planes`] all of this can be made beside the objects in force, to replace them at once.
 
 pub mod chains;
 mod class;

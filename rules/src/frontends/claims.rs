@@ -1,10 +1,11 @@
-//! Which Service owns a frontend that several claim.
+//! Which Service owns a frontend that several Services claim.
 //!
-//! The API server prevents that several Services have the same ClusterIP or node port, but manifests may have them; it
-//! does not prevent it for load balancer addresses and externalIPs. The more trusted field wins: a load balancer
-//! address is written by a controller, an externalIP by any user that may edit a Service. (A ClusterIP, which the API
-//! server assigns, is never a frontend of another Service: [`super::cluster_ips`].) Otherwise the older Service by
-//! `creationTimestamp` wins, then the one whose name sorts first. The others wait until it is gone.
+//! The API server prevents several Services from having the same ClusterIP or node port, but manifests may contain
+//! such Services. It does not prevent this for load balancer addresses and externalIPs. The more trusted field wins: a
+//! load balancer address is written by a controller, an externalIP by any user who may edit a Service. (A ClusterIP,
+//! which the API server assigns, is never a frontend of another Service: [`super::cluster_ips`].) Otherwise the older
+//! Service by `creationTimestamp` wins, then the Service whose name sorts first. The others wait until the owner is
+//! gone.
 
 use std::{cmp::Ordering, collections::BTreeSet, hash::Hash, net::IpAddr, sync::Arc};
 
@@ -14,8 +15,8 @@ use crate::model::{ObjectName, Service};
 
 use super::key::{FrontendKey, FrontendKind};
 
-/// Rank of a Service among those that claim the same frontend; the smallest wins. There is one for each frontend, so it
-/// is read from the Service, which the state holds anyway.
+/// Rank of a Service among the Services that claim the same frontend; the smallest rank wins. There is a rank for each
+/// frontend, so it only refers to the Service, which the state holds anyway.
 #[derive(Clone, Debug)]
 pub struct Rank(Arc<Service>);
 
@@ -61,8 +62,8 @@ impl Ord for Rank {
     }
 }
 
-/// Orders Services as their ranks do. Faster for many: the first bytes of the names are compared in place,
-/// where the names themselves lie all over the memory.
+/// Sorts Services by rank. Faster for many Services than comparing ranks: the first bytes of the names are compared in
+/// place, while the names themselves are scattered over the memory.
 pub fn sort_by_rank<'a, T>(services: impl Iterator<Item = (&'a Service, T)>) -> Vec<(&'a Service, T)> {
     let start = |text: &str| {
         let mut bytes = [0; 16];
@@ -76,7 +77,7 @@ pub fn sort_by_rank<'a, T>(services: impl Iterator<Item = (&'a Service, T)>) -> 
     keyed.sort_unstable_by(|((created, namespace, name), a, _), (other, b, _)| {
         let whole_namespace = || a.name.namespace.cmp(&b.name.namespace);
         let by_namespace = created.cmp(&other.0).then(namespace.cmp(&other.1));
-        // Names count only among equal namespaces, of which a start of less than 16 bytes is all.
+        // Names count only among equal namespaces. A start of less than 16 bytes is the whole namespace.
         let namespaces =
             if *namespace as u8 == 0 { by_namespace } else { by_namespace.then_with(whole_namespace) };
         namespaces.then(name.cmp(&other.2)).then_with(|| a.name.cmp(&b.name))
@@ -84,9 +85,9 @@ pub fn sort_by_rank<'a, T>(services: impl Iterator<Item = (&'a Service, T)>) -> 
     keyed.into_iter().map(|(_, service, value)| (service, value)).collect()
 }
 
-/// What several Services may claim.
+/// Something that several Services may claim.
 pub trait Claimed: Copy + Eq + Hash {
-    /// Which kind of frontend it is of this Service.
+    /// The kind of frontend that it is for this Service.
     fn kind(&self, service: &Service) -> FrontendKind;
 }
 
@@ -135,14 +136,14 @@ impl<K> Default for Claims<K> {
 }
 
 impl<K: Claimed> Claims<K> {
-    /// Claims something. Claiming it again changes nothing; to claim it as another kind than before, release it first.
+    /// Claims a key. Claiming it again changes nothing; to claim it as another kind than before, release it first.
     pub fn claim(&mut self, key: K, rank: &Rank) -> Claim {
         let Some(owner) = self.owners.get_mut(&key) else {
             self.owners.insert(key, rank.clone());
             return Claim::Granted;
         };
         if owner == rank {
-            // The Service as it is now, so that its former version can be freed.
+            // Keeps the Service as it is now, so that its former version can be freed.
             owner.clone_from(rank);
             return Claim::Granted;
         }
@@ -185,22 +186,22 @@ impl<K: Claimed> Claims<K> {
         None
     }
 
-    /// Number of things that are owned.
+    /// Number of keys that are owned.
     pub fn len(&self) -> usize {
         self.owners.len()
     }
 
-    /// Makes room for so many more.
+    /// Makes room for this number of additional keys.
     pub fn reserve(&mut self, additional: usize) {
         self.owners.reserve(additional);
     }
 
-    /// All that is owned.
+    /// All keys that are owned.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.owners.keys()
     }
 
-    /// The Service that owns it.
+    /// The Service that owns a key.
     pub fn owner(&self, key: &K) -> Option<&ObjectName> {
         self.owners.get(key).map(Rank::name)
     }

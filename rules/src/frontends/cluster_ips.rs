@@ -1,19 +1,19 @@
 //! Which addresses are ClusterIPs, and which Services list the ClusterIP of another Service.
 //!
-//! ClusterIPs are assigned by the API server, which gives an address to one Service only. Load balancer addresses and
-//! externalIPs are written by users and controllers, and so are endpoints of slices that they create. So a ClusterIP
-//! belongs to its Service with all ports, even those that the Service does not have: another Service that lists the
-//! address is not served there (CVE-2020-8554; kube-proxy serves it, at any port that is free or was written last). Nor
-//! can a ClusterIP be an endpoint, or an address that the API server may assign to a Service: a packet is translated
-//! once, so it would leave by the default route.
+//! The API server assigns ClusterIPs, each to one Service only. Users and controllers write load balancer addresses,
+//! externalIPs, and the endpoints of slices that they create. So a ClusterIP belongs to its Service with all ports,
+//! even those that the Service does not have: another Service that lists the address is not served there
+//! (CVE-2020-8554; kube-proxy serves it, at any port that is free or was written last). An endpoint cannot have a
+//! ClusterIP either, or an address that the API server may assign to a Service: a packet is translated only once, so it
+//! would leave by the default route.
 //!
 //! Load balancer addresses and externalIPs are valid endpoints, as they are for kube-proxy: they are routed, and the
-//! node or device that announces them translates the packet. Many are addresses of nodes, too (k3s), and so of pods in
+//! node or device that announces them translates the packet. Many are also addresses of nodes (k3s), and so of pods in
 //! the host's network.
 //!
-//! Hardly any endpoint has an address near a ClusterIP, and only those that do are noted here. Near are the addresses
-//! of a ServiceCIDR, or of a block around a ClusterIP that is in no known ServiceCIDR. After a new block, which is
-//! rare, all endpoints are examined; the cost of any other change is in proportion to the change.
+//! Hardly any endpoint has an address near a ClusterIP, and only such endpoints are noted here. An address is near if
+//! it is in a ServiceCIDR, or in a block around a ClusterIP that is in no known ServiceCIDR. After a new block, which
+//! is rare, all endpoints are examined; the cost of any other change is in proportion to the change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,14 +32,15 @@ use crate::model::{Endpoint, EndpointSlice, ObjectName, Service};
 pub struct NearAddresses {
     /// All of them.
     all: BTreeSet<IpAddr>,
-    /// Of these, the load balancer addresses and externalIPs that are the ClusterIP of this other Service.
+    /// Of these, the load balancer addresses and externalIPs that are the ClusterIP of another Service, with its name.
     pub frontends: BTreeMap<IpAddr, ObjectName>,
-    /// Of these, the addresses of endpoints that are the ClusterIP of this Service, or, without one, in a ServiceCIDR.
+    /// Of these, the addresses of endpoints that are a ClusterIP, with the name of its Service, or that are only in a
+    /// ServiceCIDR (`None`).
     pub endpoints: BTreeMap<IpAddr, Option<ObjectName>>,
 }
 
 impl NearAddresses {
-    /// Whether the difference does not matter to the Service.
+    /// Whether the difference between the two does not matter to the Service.
     pub fn is_same(before: Option<&Self>, after: Option<&Self>) -> bool {
         let matters = |near: &&Self| !near.frontends.is_empty() || !near.endpoints.is_empty();
         let before = before.filter(matters).map(|near| (&near.frontends, &near.endpoints));
@@ -108,7 +109,7 @@ impl ClusterIps {
         self.surround(&all);
     }
 
-    /// Whether an address is outside of the ServiceCIDRs, of which there are some of its family.
+    /// Whether there are ServiceCIDRs of an address's family, and none of them contains the address.
     pub fn is_outside_networks(&self, address: IpAddr) -> bool {
         let is_of_family = |(first, _): &(IpAddr, IpAddr)| first.is_ipv4() == address.is_ipv4();
         self.networks.iter().any(is_of_family) && !self.is_in_network(address)
@@ -124,12 +125,12 @@ impl ClusterIps {
         listed(service).any(|address| self.is_near(*address))
     }
 
-    /// Whether one of these endpoints has such an address.
+    /// Whether one of these endpoints has an address near ClusterIPs.
     pub fn concern_endpoints(&self, endpoints: &[Endpoint]) -> bool {
         endpoints.iter().any(|endpoint| self.is_near(endpoint.address))
     }
 
-    /// What a Service and its slices name near ClusterIPs.
+    /// The addresses near ClusterIPs that a Service and its slices name; `None` if there are none.
     pub fn near(
         &self,
         service: Option<&Service>,
@@ -156,7 +157,7 @@ impl ClusterIps {
         (!near.all.is_empty()).then(|| Box::new(near))
     }
 
-    /// Notes what a Service named before, and names now.
+    /// Notes the addresses that a Service named before, and those that it names now.
     pub fn note(&mut self, name: &ObjectName, before: Option<&NearAddresses>, after: Option<&NearAddresses>) {
         for address in before.into_iter().flat_map(|near| &near.all) {
             if let Some(names) = self.named.get_mut(address) {
@@ -186,8 +187,8 @@ fn listed(service: &Service) -> impl Iterator<Item = &IpAddr> {
     service.load_balancer_ips.iter().chain(&service.external_ips)
 }
 
-/// The block of addresses that an address is in: a /20 of IPv4, a /108 of IPv6. ClusterIPs fill few of them, and pods
-/// and nodes are in others.
+/// The block of addresses that an address is in: a /20 of IPv4, a /108 of IPv6. ClusterIPs fill few blocks, and pods
+/// and nodes are in other blocks.
 fn block(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => Ipv4Addr::from(u32::from(address) >> 12 << 12).into(),

@@ -1,4 +1,4 @@
-//! What identifies a frontend, and of which kind it is.
+//! The key and the kind of a frontend.
 
 use std::{
     fmt,
@@ -47,9 +47,9 @@ impl fmt::Display for FrontendKey {
 }
 
 crate::named! {
-    /// What kind of frontend it is: which field of the Service lists it. The earlier ones come first: an address that a
-    /// Service lists in several fields is a frontend of the first of these kinds, and of several Services the one that has
-    /// it as the first kind owns it (`claims`).
+    /// The kind of a frontend: the field of the Service that lists it. Earlier kinds take precedence: an address that a
+    /// Service lists in several fields is a frontend of the first of these kinds, and if several Services list it, the
+    /// Service that has it as the earliest kind owns it (`claims`).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub enum FrontendKind {
         /// The ClusterIP.
@@ -74,7 +74,7 @@ impl FrontendKind {
         }
     }
 
-    /// What it is, in words.
+    /// The kind in words.
     pub const fn noun(self) -> &'static str {
         match self {
             Self::ClusterIp => "ClusterIP",

@@ -1,4 +1,4 @@
-//! Which endpoints the slices of a Service list, before and after a change.
+//! The endpoints that the slices of a Service list, before and after a change.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,11 +9,11 @@ use crate::{
     state::{FormerSlices, ServiceState},
 };
 
-/// Addresses that are looked for among many.
+/// Addresses to search for among many others.
 struct Addresses {
-    /// In order.
+    /// The addresses, sorted.
     sorted: Vec<IpAddr>,
-    /// By last byte, whether there are any: what is compared is nearly always something else.
+    /// For each last byte, whether one of the addresses has it: this rules out nearly all other addresses.
     last_bytes: [bool; 256],
 }
 
@@ -31,7 +31,7 @@ impl Addresses {
         self.sorted.binary_search(&address).is_ok()
     }
 
-    /// Whether any of a slice is among them.
+    /// Whether any address of a slice is among them.
     fn contain_any(&self, slice: &EndpointSlice) -> bool {
         let mut addresses = slice.endpoints.iter().map(|endpoint| endpoint.address);
         addresses.any(|address| self.last_bytes[last_byte(address)] && self.contains(address))
@@ -53,7 +53,7 @@ pub struct Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
-    /// The slices that changed, and those that list one of these addresses as well.
+    /// The slices that changed, and the other slices that list one of these addresses.
     pub fn with(addresses: Vec<IpAddr>, entry: &'a ServiceState, former: &'a FormerSlices) -> Self {
         let addresses = Addresses::new(addresses);
         let (changed, others): (Vec<&EndpointSlice>, Vec<_>) = entry
@@ -104,7 +104,7 @@ pub fn changed_addresses(entry: &ServiceState, former: &FormerSlices, most: usiz
 
 /// Adds the addresses whose entries differ between two lists of endpoints.
 fn differing(before: &[Endpoint], after: &[Endpoint], addresses: &mut Vec<IpAddr>) {
-    // Most often all but one are where they were.
+    // Usually all endpoints but one are where they were.
     let same = before.iter().zip(after).take_while(|(before, after)| before == after).count();
     let (before, after) = (&before[same..], &after[same..]);
     let same =

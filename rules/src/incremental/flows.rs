@@ -1,15 +1,15 @@
-//! Stale flows: those that connection tracking keeps sending to where they should no longer go.
+//! Stale flows: flows that connection tracking keeps sending to where they should no longer go.
 //!
-//! NAT decides about the first packet of a flow only. A client that goes on sending from one port keeps its flow, and
-//! with it an endpoint that may be gone: a UDP client; an SCTP client that connects again; a TCP client that reuses a
-//! port from which it recently began a connection that was never answered.
+//! NAT decides only for the first packet of a flow. A client that goes on sending from one port keeps its flow, and
+//! with it an endpoint that may be gone. This happens to a UDP client, to an SCTP client that connects again, and to a
+//! TCP client that reuses a port from which it recently began a connection that was never answered.
 //!
 //! - **UDP**: a flow may stay with an endpoint that serves. Any other flow is stale, even an untranslated one.
 //! - **SCTP**, and **TCP** connections that were never answered: a flow is stale if its endpoint is in no slice any
-//!   more. An endpoint that drains is still in one. TCP connections that were answered end by themselves.
+//!   more. An endpoint that drains is still in a slice. TCP connections that were answered end without intervention.
 //!
-//! The compiler decides which destinations to look at, this module which flows to them are stale. No other flows are
-//! removed.
+//! The compiler decides which destinations to examine, and this module decides which flows to them are stale. No other
+//! flows are removed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,14 +57,14 @@ impl fmt::Display for Destination {
     }
 }
 
-/// What an update of the rules may have left behind.
+/// The destinations at which an update of the rules may have left stale flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
     /// UDP destinations that began or ceased to be a frontend, lost an endpoint, or whose class changed: a packet
-    /// that arrived at that moment may have left untranslated. [`crate::compile::Compiler::flows`] has
+    /// that arrived at that moment may have left untranslated. [`crate::compile::Compiler::flows`] returns
     /// the endpoints that may answer there.
     pub udp: BTreeSet<SocketAddr>,
-    /// For TCP and SCTP destinations, the endpoints that the slices no longer list, and those that they list now.
+    /// For TCP and SCTP destinations, the endpoints that the slices no longer list, and those that they newly list.
     pub moved: BTreeMap<Destination, Moved>,
 }
 
@@ -83,9 +83,9 @@ impl Stale {
 /// matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Those listed before and not now, sorted.
+    /// Endpoints that were listed before and are not listed now, sorted.
     pub gone: Arc<[SocketAddr]>,
-    /// Those listed now and not before, sorted.
+    /// Endpoints that are listed now and were not listed before, sorted.
     pub listed: Arc<[SocketAddr]>,
 }
 
@@ -98,22 +98,22 @@ impl Moved {
         Self { gone: without(before, after), listed: without(after, before) }
     }
 
-    /// Whether there is none of either.
+    /// Whether there are neither.
     pub fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.listed.is_empty()
     }
 }
 
-/// Some destinations, and which flows to each are stale.
+/// Destinations, and which flows to each are stale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flows(BTreeMap<Destination, Right>);
 
 /// Which flows to a destination are not stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Right {
-    /// Those to these endpoints; `None` if it is no frontend.
+    /// Flows to these endpoints; `None` if the destination is no frontend.
     Serving(Option<Serving>),
-    /// Those to any but these endpoints.
+    /// Flows to all endpoints except these.
     Beside(BTreeSet<SocketAddr>),
 }
 
@@ -123,7 +123,7 @@ impl Flows {
         self.0.keys().copied()
     }
 
-    /// Whether there is none.
+    /// Whether there is no destination.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -136,7 +136,7 @@ impl Flows {
         }
     }
 
-    /// Adds destinations. For a UDP destination that both have, `newer` holds.
+    /// Adds destinations. For a UDP destination that both have, `newer` takes precedence.
     pub fn extend(&mut self, newer: Self) {
         for (destination, right) in newer.0 {
             match right {
@@ -146,8 +146,8 @@ impl Flows {
         }
     }
 
-    /// Follows an update: flows to endpoints that serve or are listed again are not stale.
-    /// `serving` finds the endpoints that serve UDP destinations now ([`crate::compile::Compiler::flows`]).
+    /// Follows an update: flows to endpoints that serve or are listed again are no longer stale.
+    /// `serving` returns the endpoints that serve UDP destinations now ([`crate::compile::Compiler::flows`]).
     pub fn follow(&mut self, update: &Stale, serving: impl FnOnce(Vec<SocketAddr>) -> Self) {
         let udp = self.0.iter().filter(|(_, right)| matches!(right, Right::Serving(_)));
         let udp: Vec<SocketAddr> = udp.map(|(destination, _)| destination.at).collect();
@@ -170,8 +170,8 @@ impl Flows {
         }
     }
 
-    /// Takes out the destinations that are not among `owned`, the frontends; for protocols other than UDP with the
-    /// endpoints that were removed.
+    /// Removes and returns the destinations that are not among `owned`, the frontends; for protocols other than UDP
+    /// together with the endpoints that were removed.
     pub fn split_off_unowned(
         &mut self,
         owned: &BTreeSet<Destination>,
@@ -184,7 +184,7 @@ impl Flows {
         gone.collect()
     }
 
-    /// Splits them by protocol.
+    /// Splits the destinations by protocol.
     pub fn by_protocol(self) -> Vec<(Protocol, Self)> {
         let mut of_each: BTreeMap<Protocol, Self> = BTreeMap::new();
         for (destination, right) in self.0 {
@@ -193,9 +193,9 @@ impl Flows {
         of_each.into_iter().collect()
     }
 
-    /// Whether a flow is stale that was sent to `destination` and is answered from `source`. Where the two are equal,
-    /// the flow is untranslated: over UDP that is stale at a frontend, and right elsewhere. For TCP, call this for
-    /// connections that were never answered only.
+    /// Whether a flow that was sent to `destination` and is answered from `source` is stale. If the two are equal, the
+    /// flow is untranslated: for UDP this is stale at a frontend, and right elsewhere. For TCP, call this only for
+    /// connections that were never answered.
     pub fn is_stale(&self, destination: Destination, source: SocketAddr) -> bool {
         match self.0.get(&destination) {
             None => false,
@@ -206,7 +206,7 @@ impl Flows {
     }
 }
 
-/// UDP destinations with the endpoints that may answer; `None` for one that is no frontend.
+/// UDP destinations with the endpoints that may answer; `None` for a destination that is no frontend.
 impl FromIterator<(SocketAddr, Option<Serving>)> for Flows {
     fn from_iter<I: IntoIterator<Item = (SocketAddr, Option<Serving>)>>(iter: I) -> Self {
         let right = |(at, serving): (SocketAddr, Option<Serving>)| {

@@ -1,4 +1,4 @@
-//! The tracker: which elements are programmed, and what of them an update changes.
+//! The tracker: the elements that are programmed, and the changes that an update makes to them.
 //!
 //! Within one update an element may be removed by one Service and added by another, or change twice; only the
 //! difference between before and after counts.
@@ -16,20 +16,20 @@ use crate::{
 /// Counts and references of everything that is programmed.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
-    /// How many frontends are of a class.
+    /// Number of frontends that use a class.
     classes: HashMap<(Family, Class), u32>,
-    /// How many Services need an address in a set that they share.
+    /// Number of Services that need an address in a shared set.
     shared: HashMap<(SetName, IpAddr), u32>,
     /// Number of elements of each set.
     counts: PerSet<u32>,
-    /// What has changed since the last [`Tracker::take_changes`], once changes are tracked.
+    /// The changes since the last [`Tracker::take_changes`]; `None` until changes are tracked.
     changes: Option<Changes>,
 }
 
-/// Where an element stands.
+/// The family, set and key of an element.
 pub type ElementKey = (Family, SetName, Concat);
 
-/// What has changed: each element before and after, and classes that came or went.
+/// Changes: each element before and after, and classes that came into use or fell out of use.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     elements: HashMap<ElementKey, (Option<Element>, Option<Element>)>,
@@ -58,7 +58,7 @@ impl Tracker {
         self.changes.is_some()
     }
 
-    /// Notes that so many elements are added, while changes are not tracked.
+    /// Notes that this number of elements is added, while changes are not tracked.
     pub fn count_added(&mut self, family: Family, set: SetName, elements: usize) {
         self.counts[(family, set)] += elements as u32;
     }
@@ -98,7 +98,7 @@ impl Tracker {
         }
     }
 
-    /// Notes that one more frontend is of a class.
+    /// Notes that one more frontend uses a class.
     pub fn retain_class(&mut self, family: Family, class: Class) {
         if class.is_constant() {
             return;
@@ -112,7 +112,7 @@ impl Tracker {
         }
     }
 
-    /// Notes that one frontend less is of a class.
+    /// Notes that one frontend fewer uses a class.
     pub fn release_class(&mut self, family: Family, class: Class) {
         let Some(references) = self.classes.get_mut(&(family, class)) else { return };
         *references -= 1;
@@ -133,7 +133,7 @@ impl Tracker {
         }
     }
 
-    /// Notes that one Service less needs an address in a shared set.
+    /// Notes that one Service fewer needs an address in a shared set.
     pub fn release_address(&mut self, set: SetName, address: IpAddr) {
         let Some(references) = self.shared.get_mut(&(set, address)) else { return };
         *references -= 1;
@@ -147,7 +147,7 @@ impl Tracker {
     pub fn count(&self, family: Family, set: SetName) -> u32 {
         match set {
             SetName::Classes | SetName::DirectClasses | SetName::Draws => {
-                // Asked for at every update, so it is counted without sorting.
+                // Needed at every update, so the classes are counted without sorting.
                 let used = self.classes.keys().filter(|(f, _)| *f == family).map(|(_, class)| *class);
                 let all = Class::CONSTANT.into_iter().chain(used);
                 all.filter(|class| class.verdict_map() == set).count() as u32
@@ -156,7 +156,7 @@ impl Tracker {
         }
     }
 
-    /// The classes of a family that frontends are of, in order.
+    /// The classes of a family that frontends use, in order.
     pub fn classes_in_use(&self, family: Family) -> Vec<Class> {
         let mut classes: Vec<_> =
             self.classes.keys().filter(|(f, _)| *f == family).map(|(_, class)| *class).collect();
@@ -171,7 +171,7 @@ impl Tracker {
 
     /// Whether a shared set has an element of this key.
     pub fn has_shared(&self, set: SetName, key: &Concat) -> bool {
-        // Behind an address may stand the same again.
+        // The key is an address, or the same address twice.
         let bytes = key.as_bytes();
         let address = match bytes.len() {
             4 | 8 => bytes.first_chunk::<4>().map(|bytes| IpAddr::from(*bytes)),

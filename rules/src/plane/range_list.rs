@@ -1,23 +1,23 @@
-//! In which set the source ranges of a Service stand (`loadBalancerSourceRanges`).
+//! The set that holds the source ranges of a Service (`loadBalancerSourceRanges`).
 
 use super::sets::SetName;
 
-/// Which of two lists the ranges of a Service stand in. New ranges are written to the other list while the
-/// present ones are in force: the kernel takes no overlapping ranges in one set, and changes ranges last of all.
+/// Which of two lists holds the ranges of a Service. New ranges are written to the other list while the present ranges
+/// are in force: the kernel accepts no overlapping ranges in one set, and changes ranges last of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RangeList {
-    /// The one that a Service begins with.
+    /// The list that a Service begins with.
     #[default]
     First,
-    /// The other one.
+    /// The other list.
     Second,
 }
 
 impl RangeList {
-    /// Both.
+    /// Both lists.
     pub const ALL: [Self; 2] = [Self::First, Self::Second];
 
-    /// The set that holds it.
+    /// The set that holds the list.
     pub const fn set(self) -> SetName {
         match self {
             Self::First => SetName::AllowedSources,
@@ -25,7 +25,7 @@ impl RangeList {
         }
     }
 
-    /// The other one.
+    /// The other list.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {

@@ -1,11 +1,11 @@
-//! What a plan consists of.
+//! The acts and changes that a plan consists of.
 
 use std::sync::Arc;
 
 use crate::ruleset::{Concat, Element, Family, Set, Transaction};
 
-/// Operations in one transaction at most: few enough that the kernel's mutex, which all users of `nf_tables` wait for,
-/// is held for some milliseconds only; many enough that a transaction's own cost does not show.
+/// Maximum number of operations in one transaction: few enough that the kernel's mutex, which all users of `nf_tables`
+/// wait for, is held for only some milliseconds; many enough that the cost of a transaction itself does not matter.
 pub const PART: usize = 4096;
 
 /// One act of a plan.
@@ -13,11 +13,12 @@ pub const PART: usize = 4096;
 pub enum Act {
     /// Commit a transaction.
     Commit(Transaction),
-    /// From now on the other plane of this family is in force ([`crate::plane::planes`]): exchange the names.
+    /// Exchange the names of the planes: from now on the other plane of this family is in force
+    /// ([`crate::plane::planes`]).
     Exchange(Family),
 }
 
-/// An element before and after a change; one of them may not be there.
+/// An element before and after a change; one of the two may be missing.
 #[derive(Clone, Debug)]
 pub struct ElementChange {
     /// Family of the table.

@@ -26,12 +26,12 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// The changes that a difference consists of ([`crate::ruleset::diff::diff`]), given what it starts from.
+    /// The changes of a difference ([`crate::ruleset::diff::diff`]), given the ruleset that it starts from.
     pub fn of(difference: Transaction, kernel: &Ruleset) -> Self {
         let mut changes = Self::default();
         let mut at: HashMap<(Family, Name, Concat), usize> = HashMap::default();
         let mut new: HashSet<(Family, Name)> = HashSet::default();
-        // Objects that nothing leads to, such as those that others put into our tables, need not wait.
+        // Objects that nothing leads to, such as those that others put into our tables, are deleted without waiting.
         let leads = led_to(kernel);
         let waits = |family: Family, name: &Name| leads.contains(&(family, name.clone()));
         let deleted: HashSet<(Family, Name)> = difference
@@ -88,11 +88,11 @@ impl Changes {
     }
 
     /// Cuts the changes into transactions that are committed one after the other. Deletions that come last are left to
-    /// `retiring`, and objects that are still retiring are not made again.
+    /// `retiring`, and an object that is still retiring is kept rather than made again.
     pub fn stage(self, table: &Name, retiring: &mut Retiring) -> Vec<Transaction> {
         retiring.begin();
-        // Clients are remembered by endpoint ids, whatever else leads to the endpoint. While the frontend goes on
-        // remembering clients, they must not find a removed endpoint; once it does not, nothing leads there.
+        // Clients are remembered by endpoint ids, independently of the slots that lead to the endpoint. While the
+        // frontend remembers clients, they must not find a removed endpoint; once it does not, nothing leads there.
         let forgets: HashSet<(Family, SetName, Concat)> = self
             .elements
             .iter()
@@ -167,8 +167,8 @@ impl Changes {
         }
         parts.elements(led_to);
         parts.operations(self.rules);
-        // Within one transaction the order has no meaning. Over several, what frontends lead to is replaced before they
-        // lead elsewhere, and what clients are remembered by is deleted last.
+        // Within one transaction the order has no meaning. Over several, the elements that frontends lead to are
+        // replaced before the frontends lead elsewhere, and the endpoints of remembered clients are deleted last.
         switched.sort_by_key(rank);
         parts.elements(switched);
         parts.end();

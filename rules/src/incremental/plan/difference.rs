@@ -1,4 +1,4 @@
-//! Makes the kernel hold a ruleset, whatever it holds.
+//! Makes the kernel hold a ruleset, regardless of what it holds now.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// Makes the kernel, which holds the tables of `kernel`, hold those of `desired`. `take` carries out each act, in
-/// order, and returns whether it did. Deletions that come last are left to `retiring`, which holds nothing else of the
-/// elements that were read.
+/// order, and returns whether it succeeded. Deletions that come last are left to `retiring`, which otherwise holds none
+/// of the elements that were read.
 pub fn make_equal(
     table: &Name,
     kernel: &Ruleset,
@@ -38,7 +38,7 @@ pub fn make_equal(
         let is_wanted = match kernel.tables.get(&family) {
             None => create(table, family, new, take),
             Some(old) if old.hooks_differ(&new) => {
-                // A hook cannot be changed, and other chains may refer to it: all of it at once.
+                // A hook cannot be changed, and other chains may refer to it: the whole table changes at once.
                 let old = Ruleset { tables: [(family, old.clone())].into() };
                 take(Act::Commit(diff_into(table, &old, Ruleset { tables: [(family, new)].into() })))
             }
@@ -54,7 +54,7 @@ pub fn make_equal(
     }
     let families: Vec<Family> = wanted.tables.keys().copied().collect();
     let mut difference = diff_into(table, kernel, wanted);
-    // The others are as they are to be.
+    // The other families hold what is desired already.
     difference.operations.retain(|(family, _)| families.contains(family));
     for transaction in Changes::of(difference, kernel).stage(table, retiring) {
         if !take(Act::Commit(transaction)) {
@@ -63,7 +63,7 @@ pub fn make_equal(
     }
 }
 
-/// Whether a table cannot be changed in place, so that all of it is made anew.
+/// Whether a table cannot be changed in place, so that it is rebuilt as a whole.
 pub fn is_made_anew(old: &Table, new: &Table) -> bool {
     old.hooks_differ(new) || sets_differ(old, new)
 }
@@ -151,7 +151,7 @@ fn create_beside(
             return false;
         }
     }
-    // What both planes share is in force already.
+    // The chains that both planes share are in force already.
     let shared: Vec<&Chain> =
         new.chains.values().filter(|c| c.base.is_none() && is_shared(&c.name)).collect();
     let stays = |chain: &&Chain| old.chains.get(&chain.name).is_some_and(|old| old.rules == chain.rules);
@@ -190,8 +190,8 @@ fn create_beside(
     true
 }
 
-/// Adds elements that must stay for a while: packets that were led by the former plane are looked up in the new one
-/// when they leave.
+/// Adds elements that must stay for a while: packets that the former plane led to an endpoint are looked up in the new
+/// plane when they leave.
 fn lingering(family: Family, old: &Table, new: &mut Table) -> Vec<ElementChange> {
     let name = SetName::Hairpin.name();
     let (Some(old), Some(new)) = (old.sets.get(name), new.sets.get_mut(name)) else { return Vec::new() };
@@ -210,12 +210,12 @@ fn lingering(family: Family, old: &Table, new: &mut Table) -> Vec<ElementChange>
 }
 
 impl Retiring {
-    /// Retires objects of a table, each by the name that `name` returns; objects without one stay.
+    /// Retires objects of a table, each by the name that `name` returns; objects for which it returns none stay.
     fn retire_table(&mut self, family: Family, table: &Table, name: impl Fn(&str) -> Option<Name>) {
         self.begin();
         for set in table.sets.values() {
             let Some(name) = name(&set.name) else { continue };
-            // Ranges go with their sets; elements of dynamic sets are not known.
+            // Ranges are deleted with their sets; elements of dynamic sets are not known.
             if !set.flags.interval && !set.elements.is_empty() {
                 let keys = set.elements.keys().cloned().collect();
                 let declared = Set { name: name.clone(), ..set.without_elements() };

@@ -8,12 +8,12 @@ use crate::ruleset::{Chain, Concat, Element, Family, Name, Operation, Set, Trans
 
 use super::change::{ElementChange, PART};
 
-/// One chain or rule takes the kernel as long as so many elements.
+/// Number of elements that take the kernel as long to add as one chain or rule.
 const WEIGHT: usize = 4;
-/// To make the buckets for so many declared elements takes the kernel as long as to add one element.
+/// Number of declared elements for which the kernel makes buckets in the time that it takes to add one element.
 const MADE: u32 = 64;
-/// To walk the buckets of so many declared elements, which the kernel does for every rule that binds a map, takes as
-/// long as to add one element.
+/// Number of declared elements whose buckets the kernel walks in the time that it takes to add one element. It walks
+/// them for every rule that binds a map.
 const WALKED: u32 = 256;
 
 /// Elements of one set.
@@ -28,7 +28,7 @@ pub struct Parts<'a> {
     /// The transaction that is being made: other operations first, then deletions of elements, then additions of
     /// elements, by set.
     first: Vec<(Family, Operation)>,
-    /// How many elements take as long as `first`.
+    /// Number of elements that take as long as `first`.
     weight: usize,
     /// The declared sizes of the sets that were made.
     sizes: HashMap<(Family, Name), u32>,
@@ -58,8 +58,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// From here on, puts fewer operations into the first part, and twice as many into each further one up to the
-    /// limit, so that the consumer begins to work soon.
+    /// Limits the next part to fewer operations, and each further part to twice as many as the previous one, up to
+    /// [`PART`], so that the consumer begins to work soon.
     pub fn start_with(&mut self, limit: usize) {
         self.limit = limit.min(PART);
     }
@@ -69,14 +69,14 @@ impl<'a> Parts<'a> {
         self.is_wanted
     }
 
-    /// Ends the part if work that takes as long as so many elements does not fit in it.
+    /// Ends the part if work that takes as long as this number of elements does not fit in it.
     fn reserve(&mut self, weight: usize) {
         if self.weight + self.deletions.len() + self.count + weight > self.limit {
             self.end();
         }
     }
 
-    /// Operations that are committed in this order and in one part, before all changes of elements in it.
+    /// Adds operations that are committed in this order and in one part, before all changes of elements in that part.
     pub fn operations(&mut self, operations: Vec<(Family, Operation)>) {
         let weights = operations.iter().map(|(family, operation)| self.weight_of(*family, operation));
         let weight = weights.sum();
@@ -109,7 +109,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Adds chains, with their rules, which may lead from one to another.
+    /// Adds chains, with their rules, which may lead from one of these chains to another.
     pub fn chains<'c>(&mut self, family: Family, chains: impl Iterator<Item = &'c Chain> + Clone) {
         for operation in made(family, chains) {
             self.operations(vec![operation]);
@@ -141,7 +141,7 @@ impl<'a> Parts<'a> {
 
     fn push(&mut self, family: Family, set: &Arc<Set>, key: Concat, element: Element) {
         let is_same = |(f, s, _): &OfSet| *f == family && Arc::ptr_eq(s, set);
-        // Most often it is the set of the element before.
+        // Usually it is the set of the previous element.
         let at = self.additions.iter().rposition(is_same).unwrap_or_else(|| {
             self.additions.push((family, set.clone(), Vec::new()));
             self.additions.len() - 1
@@ -150,7 +150,7 @@ impl<'a> Parts<'a> {
         self.count += 1;
     }
 
-    /// Adds, deletes and replaces elements; each of these in one part.
+    /// Adds, deletes and replaces elements; each change is in one part.
     pub fn elements(&mut self, changes: impl IntoIterator<Item = ElementChange>) {
         for change in changes {
             self.reserve(2);
@@ -203,7 +203,7 @@ pub(super) fn made<'c>(
         .map(move |operation| (family, operation))
 }
 
-/// For how many elements the kernel makes buckets at once. A dynamic set grows with its elements.
+/// Number of elements for which the kernel makes buckets at once. A dynamic set grows with its elements.
 fn buckets(set: &Set) -> u32 {
     set.size.filter(|_| !set.flags.dynamic).unwrap_or(0)
 }

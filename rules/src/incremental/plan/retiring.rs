@@ -1,4 +1,4 @@
-//! What the kernel still holds although nothing leads to it any more.
+//! Objects that the kernel still holds although nothing leads to them any more.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -17,17 +17,17 @@ use super::change::ElementChange;
 
 type ElementKey = (Family, Name, Concat);
 
-/// What the kernel still holds although nothing leads to it any more. It is deleted once no packet is under way that
-/// was led there. If it is wanted again before that, it is kept rather than made again.
+/// Objects that the kernel still holds although nothing leads to them any more. They are deleted once no packet that
+/// was led to them is under way. An object that is wanted again before that is kept rather than made again.
 ///
 /// Objects that begin to retire together share a number; each further group has the next number.
 #[derive(Clone, Debug, Default)]
 pub struct Retiring {
     number: u64,
     elements: HashMap<ElementKey, (u64, Arc<Set>, Element)>,
-    /// The keys of the elements in the order in which they began to retire. Some of these may be wanted again by now.
+    /// The keys of the elements in the order in which they began to retire. Some elements may be wanted again by now.
     order: VecDeque<(u64, ElementKey)>,
-    /// The elements of a plane that another one has replaced. They are never wanted again.
+    /// The elements of a plane that another plane has replaced. They are never wanted again.
     plane: VecDeque<(u64, Family, Arc<Set>, Vec<Concat>)>,
     chains: HashMap<(Family, Name), u64>,
     sets: HashMap<(Family, Name), u64>,
@@ -40,7 +40,7 @@ impl Retiring {
         self.number
     }
 
-    /// Whether nothing is left.
+    /// Whether nothing is retiring.
     pub fn is_empty(&self) -> bool {
         self.elements.is_empty() && self.plane.is_empty() && self.chains.is_empty() && self.sets.is_empty()
     }
@@ -104,8 +104,8 @@ impl Retiring {
         self.elements.insert(key, (self.number, set, element));
     }
 
-    /// Retires a plane that another one has replaced: these elements, these sets and chains, by the names that they
-    /// had, and what was retiring of it already.
+    /// Retires a plane that another plane has replaced: these elements, sets and chains, by the names that they had,
+    /// and the objects of the plane that were retiring already.
     pub fn retire_plane(
         &mut self,
         family: Family,
@@ -122,7 +122,7 @@ impl Retiring {
         for key in of_family {
             let set = self.elements.get(&key).map(|(_, set, _)| set.clone());
             self.take(&key);
-            // Ranges go with their sets.
+            // Ranges are deleted with their sets.
             if let Some(set) = set.filter(|set| !set.flags.interval) {
                 self.retire_elements(family, other(&set), vec![key.2]);
             }
@@ -160,7 +160,7 @@ impl Retiring {
         !self.chains.is_empty() && self.chains.remove(&(family, chain.clone())).is_some()
     }
 
-    /// The retiring element at the key of one that is added. It is no longer retiring.
+    /// Takes the retiring element at the key of an element that is added, so that it is no longer retiring.
     pub(super) fn keep_element(&mut self, change: &ElementChange) -> Option<Element> {
         if self.elements.is_empty() {
             return None;
@@ -176,8 +176,8 @@ impl Retiring {
         Some(element)
     }
 
-    /// Moves into `ranges` the retiring ranges that a new range may overlap, since the kernel refuses overlapping ones:
-    /// those whose fields before the last one, the source, are the same.
+    /// Moves into `ranges` the retiring ranges that a new range may overlap, since the kernel refuses overlapping
+    /// ranges: those whose fields before the last field, the source, are the same.
     pub(super) fn take_ranges(&mut self, change: &ElementChange, ranges: &mut Vec<ElementChange>) {
         if !change.set.flags.interval || self.elements.is_empty() {
             return;
@@ -200,7 +200,7 @@ impl Retiring {
         }
     }
 
-    /// Takes out the endpoints at endpoint ids that the attribute of a first slot leads to.
+    /// Takes the endpoints at the endpoint ids of a frontend, given the map and key of the attribute of its first slot.
     pub(super) fn take_remembered(
         &mut self,
         family: Family,
@@ -224,13 +224,13 @@ impl Retiring {
         taken
     }
 
-    /// Takes what began to retire up to a number, at most `limit` elements of it, as a transaction; empty if there is
-    /// nothing.
+    /// Takes the groups that began to retire up to a number, at most `limit` elements of them, as a transaction that
+    /// deletes them; empty if there is nothing to delete.
     pub fn take_part(&mut self, table: &Name, up_to: u64, limit: usize) -> Transaction {
         let mut transaction = Transaction::new(table.clone());
         while transaction.len() < limit {
             let Some((number, key)) = self.order.pop_front_if(|(number, _)| *number <= up_to) else { break };
-            // It may be wanted again, or may have begun to retire a second time.
+            // The element may be wanted again, or may have begun to retire a second time.
             if self.elements.get(&key).is_none_or(|(at, ..)| *at != number) {
                 continue;
             }
@@ -252,7 +252,7 @@ impl Retiring {
                 self.plane.pop_front();
             }
         }
-        // Neighbours of one set share a message.
+        // Adjacent elements of one set share a message.
         transaction.operations.sort_by(|(a, x), (b, y)| (a, set_of(x)).cmp(&(b, set_of(y))));
         if transaction.len() < limit {
             self.objects(up_to, &mut transaction);

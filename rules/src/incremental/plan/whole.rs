@@ -1,4 +1,4 @@
-//! Whole tables: made where the kernel has none, or beside the one that is in force.
+//! Whole tables: made where the kernel has none, or beside the table that is in force.
 
 use std::sync::Arc;
 
@@ -30,10 +30,10 @@ impl Whole<'_> {
         parts.end();
     }
 
-    /// Makes the table beside the one that is in force; `has` returns whether that has a shared object already. Last of
-    /// all, the base chains are made to lead to this one.
+    /// Makes the table beside the table that is in force; `has` returns whether the latter has a shared object already.
+    /// Last of all, the base chains are made to lead to the new table.
     ///
-    /// All names are those that the objects are to have once the planes are exchanged ([`crate::plane::planes`]).
+    /// All names are those that the objects will have once the planes are exchanged ([`crate::plane::planes`]).
     pub fn create_beside(&self, parts: &mut Parts<'_>, has: impl Fn(&str) -> bool) {
         self.objects(parts, |name| !is_shared(name) || !has(name));
         self.fill(parts);
@@ -45,14 +45,14 @@ impl Whole<'_> {
         parts.end();
     }
 
-    /// Makes the table with all that is constant but the hooks.
+    /// Makes the table with everything constant except the hooks.
     pub fn declare(&self, parts: &mut Parts<'_>) {
         parts.operations(vec![(self.family, Operation::AddTable)]);
         self.objects(parts, |_| true);
     }
 
-    /// Makes sets, and chains with their rules, before the elements: a rule that binds an empty map costs little, one
-    /// that binds a full map makes the kernel walk it.
+    /// Makes sets, and chains with their rules, before the elements: a rule that binds an empty map costs little, while
+    /// a rule that binds a full map makes the kernel walk the map.
     fn objects(&self, parts: &mut Parts<'_>, is_new: impl Fn(&str) -> bool) {
         let table = &self.table;
         parts.sets(self.family, table.sets.values().filter(|set| is_new(&set.name)));
@@ -67,7 +67,7 @@ impl Whole<'_> {
         parts.end();
     }
 
-    /// Makes the base chains. They come last and at once, so that no packet sees half of the table.
+    /// The operations that make the base chains. They come last and at once, so that no packet sees half of the table.
     pub fn hooks(&self) -> impl Iterator<Item = (Family, Operation)> {
         made(self.family, self.table.chains.values().filter(|chain| chain.base.is_some()))
     }
