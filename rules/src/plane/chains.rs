@@ -4,11 +4,11 @@
 pub const SERVICES: &str = "services";
 /// Finds the class of a node port and goes to its chain.
 pub const NODE_PORTS: &str = "node-ports";
-/// Refuses what is sent to a ClusterIP at a port that is no frontend.
+/// Refuses packets to a ClusterIP at a port that is no frontend.
 pub const CLUSTER_IP: &str = "cluster-ip";
-/// Refuses.
+/// Refuses packets.
 pub const NO_ENDPOINTS: &str = "no-endpoints";
-/// Drops.
+/// Drops packets.
 pub const NO_LOCAL_ENDPOINTS: &str = "no-local-endpoints";
 /// Leads pods and this node past policy Local.
 pub const SHORT_CIRCUIT: &str = "short-circuit";

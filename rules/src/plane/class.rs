@@ -1,9 +1,9 @@
 //! Classes: how the first packet of a connection to a frontend is treated.
 //!
-//! A class is a number in the frontends map and a chain. Its number is computed from what it means, so
-//! nothing has to be remembered for a restart to arrive at the same numbers. Whatever one Service has
-//! and another has not (its endpoints, its source ranges, its clients) is an element of a map: chains
-//! multiply with the number of *different numbers of endpoints*, and with the 136 timeouts of session affinity.
+//! A class is a number in the frontends map and a chain. The number is computed from the meaning of the class, so a
+//! restart arrives at the same numbers although nothing is stored. Everything that differs between Services (endpoints,
+//! source ranges, clients) is an element of a map: chains multiply only with the number of *different numbers of
+//! endpoints*, and with the 136 timeouts of session affinity.
 
 use crate::{
     frontends::FrontendKind,
@@ -30,18 +30,19 @@ use super::{
 pub enum Class {
     /// Refuse: no endpoint anywhere.
     NoEndpoints,
-    /// Drop: the policy wants endpoints on this node, and all are on others.
+    /// Drop: the policy requires endpoints on this node, and all are on other nodes.
     NoLocalEndpoints,
-    /// As [`Class::NoEndpoints`] for sources in the Service's ranges; packets of all others are dropped.
+    /// As [`Class::NoEndpoints`] for sources in the Service's ranges; packets from other sources are dropped.
     RestrictedNoEndpoints(RangeList),
-    /// Of no frontend: chains with session affinity jump to it to remember a client for so many seconds.
+    /// Not the class of a frontend: chains with session affinity jump to it to remember a client for this number of
+    /// seconds.
     Remember(u32),
-    /// Of no frontend: other chains jump to it to choose one of so many slots for a client that session affinity does
+    /// Not the class of a frontend: other chains jump to it to choose a slot for a client that session affinity does
     /// not remember.
     Draw(Pick),
     /// The same among the slots of policy Local.
     DrawLocal(Pick),
-    /// A ClusterIP: masquerade what does not come from a pod.
+    /// A ClusterIP: masquerade connections that do not come from a pod.
     Cluster(Pick),
     /// An external address (load balancer, externalIP): masquerade everything.
     External(Pick),
@@ -51,7 +52,7 @@ pub enum Class {
     Local(Pick),
     /// A node port under policy Local.
     NodePortLocal(Pick),
-    /// An address, without masquerading: what traffic from pods under policy Local is led to.
+    /// An address, without masquerading: under policy Local, traffic from pods is led to it.
     Direct(Pick),
     /// A node port, without masquerading.
     NodePortDirect(Pick),
@@ -62,7 +63,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// The class of a frontend, and the one that pods and this node are led to if that is another.
+    /// The class of a frontend, and the class that pods and this node are led to if that is another one.
     pub fn of_frontend(kind: FrontendKind, scope: EndpointScope, picks: Picks) -> (Self, Option<Self>) {
         let Picks { cluster: Some(all), local } = picks else { return (Self::NoEndpoints, None) };
         match (scope, kind) {
@@ -88,7 +89,7 @@ impl Class {
         Self::RestrictedNoEndpoints(RangeList::Second),
     ];
 
-    /// The number of its treatment, the name of that, and how it picks.
+    /// The number and the name of its treatment, and how it picks.
     const fn parts(self) -> (u32, &'static str, Option<Pick>) {
         match self {
             Self::NoEndpoints => (1, chains::NO_ENDPOINTS, None),
@@ -112,7 +113,7 @@ impl Class {
         }
     }
 
-    /// The value in the frontends map: treatment and kind of pick above, the pick's number below.
+    /// The value in the frontends map: treatment and kind of pick in the upper bits, the pick's number in the lower.
     pub const fn id(self) -> ClassId {
         match self.parts() {
             (constant, _, None) => ClassId(constant),
@@ -120,8 +121,8 @@ impl Class {
         }
     }
 
-    /// The slots that a class picks from, by the class's number: the first, and how many. None of a class that picks from
-    /// none itself.
+    /// The slots that a class picks from, by the class's number: the first slot, and the number of slots. `None` if the
+    /// class does not pick from slots itself.
     pub const fn slots_of(id: ClassId) -> Option<(u32, u32)> {
         let (treatment, is_affinity, slots) = (id.0 >> 16 & 0xf, id.0 >> 21 & 1 != 0, id.0 & 0xffff);
         match treatment {
@@ -134,7 +135,7 @@ impl Class {
 
     /// The list of source ranges that a class reads, by the class's number.
     pub const fn range_list_of(id: ClassId) -> Option<RangeList> {
-        // The kind of pick is above the treatment, the pick's number below it.
+        // The kind of pick is in the bits above the treatment, the pick's number in those below it.
         match (id.0, id.0 >> 16 & 0xf) {
             (3, 0) | (_, 8 | 9) => Some(RangeList::First),
             (4, 0) | (_, 12 | 13) => Some(RangeList::Second),
@@ -151,7 +152,7 @@ impl Class {
         }
     }
 
-    /// The class that a chain of this name exists with.
+    /// The class that a chain of this name belongs to.
     pub fn of_chain(name: &str) -> Option<Self> {
         const TREATMENTS: [fn(Pick) -> Class; 13] = [
             Class::Draw,
@@ -178,8 +179,8 @@ impl Class {
         TREATMENTS.map(|class| class(pick)).into_iter().find(|class| *class.chain_name() == *name)
     }
 
-    /// The verdict map that leads to the chain. Classes that other chains lead to have one of their own: a
-    /// verdict map that could lead to a chain that reads it would be a loop, which the kernel refuses.
+    /// The verdict map that leads to the chain. Classes that other chains lead to have separate maps: if a verdict map
+    /// could lead to a chain that reads the map, this would be a loop, which the kernel refuses.
     pub const fn verdict_map(self) -> SetName {
         match self {
             Self::Direct(_) | Self::NodePortDirect(_) => SetName::DirectClasses,
@@ -196,7 +197,7 @@ impl Class {
         }
     }
 
-    /// The class for sources in the Service's ranges, if this one keeps others out.
+    /// The class for sources in the Service's ranges, if this class keeps other sources out.
     pub const fn admitted(self) -> Option<Self> {
         match self {
             Self::RestrictedNoEndpoints(_) => Some(Self::NoEndpoints),
@@ -206,7 +207,7 @@ impl Class {
         }
     }
 
-    /// The list of ranges that it lets in, if it keeps others out.
+    /// The list of ranges that it admits, if it keeps other sources out.
     pub const fn range_list(self) -> Option<RangeList> {
         match self {
             Self::RestrictedNoEndpoints(list)
@@ -216,8 +217,8 @@ impl Class {
         }
     }
 
-    /// The class that drops packets of sources outside of the Service's ranges, which stand in this list, and treats
-    /// all others as this class does.
+    /// The class that drops packets of sources outside of the Service's ranges, which are in this list, and treats all
+    /// other packets as this class does.
     #[must_use]
     pub const fn restricted(self, list: RangeList) -> Self {
         match self {
@@ -233,7 +234,7 @@ impl Class {
         Self::CONSTANT.contains(&self)
     }
 
-    /// The chains that exist with this class.
+    /// The chains of this class.
     pub fn chains(self, config: &Config, family: Family) -> Vec<Chain> {
         let mark = || Rule::new([config.mark()]);
         let rules = match self {
@@ -284,7 +285,7 @@ fn with(first: impl IntoIterator<Item = Rule>, rest: Vec<Rule>) -> Vec<Rule> {
     first.into_iter().chain(rest).collect()
 }
 
-/// A reset is answered at once and never rate limited, unlike an ICMP error.
+/// The rules that refuse a packet. A reset is answered at once and never rate limited, unlike an ICMP error.
 fn refuse() -> Vec<Rule> {
     vec![
         Rule::new([
@@ -299,7 +300,7 @@ fn drop_it() -> Rule {
     Rule::new([Statement::Verdict(Verdict::Drop)])
 }
 
-/// Puts a slot into the scratch field: `meta priority set numgen random mod N offset O`, each with equal
+/// Puts a slot into the scratch field: `meta priority set numgen random mod N offset O`, each slot with equal
 /// probability, or by the source address. Session affinity does not choose a slot.
 fn slot(pick: Pick, offset: u32) -> Vec<Statement> {
     let slot = match pick {
@@ -318,8 +319,8 @@ fn slot(pick: Pick, offset: u32) -> Vec<Statement> {
 /// Seed of the hash of a client's address: the same on every node, so that all nodes choose the same endpoint.
 const SOURCE_HASH_SEED: u32 = 0x706f_7274;
 
-/// Marks connections to a ClusterIP that do not come from a pod. If pods cannot be recognised, none is marked, unless
-/// all are to be.
+/// Marks connections to a ClusterIP that do not come from a pod. If pods cannot be recognised, no connection is marked,
+/// unless all are to be masqueraded.
 fn masquerade_non_pods(config: &Config, family: Family) -> Option<Rule> {
     if config.masquerade_all {
         return Some(Rule::new([config.mark()]));
@@ -328,8 +329,8 @@ fn masquerade_non_pods(config: &Config, family: Family) -> Option<Rule> {
     Some(Rule::new([not_a_pod, config.mark()]))
 }
 
-/// Under `externalTrafficPolicy: Local`, leads pods and this node to every endpoint; only packets from outside are held
-/// to the endpoints on this node.
+/// Under `externalTrafficPolicy: Local`, leads pods and this node to every endpoint; only packets from outside are
+/// restricted to the endpoints on this node.
 fn lead_past_local(config: &Config, family: Family, chain: &str) -> Vec<Rule> {
     let pods = config.pods.from(family).map(|from_pod| Rule::new([from_pod, Statement::goto(chain)]));
     let this_node = Rule::new([

@@ -13,7 +13,7 @@ pub enum PodDetector {
     /// Not at all: no traffic to a ClusterIP is masqueraded because of where it comes from.
     #[default]
     None,
-    /// By their address: at most one network a family (`ClusterCIDR`, `NodeCIDR`).
+    /// By their address: at most one network per family (`ClusterCIDR`, `NodeCIDR`).
     Networks(Vec<IpNetwork>),
     /// By the interface that they come in through (`BridgeInterface`, `InterfaceNamePrefix`).
     Interface {
@@ -91,7 +91,7 @@ impl Config {
         1 << (self.masquerade_bit & 31)
     }
 
-    /// `meta mark set meta mark | bit`: postrouting masquerades what carries the bit.
+    /// `meta mark set meta mark | bit`: postrouting masquerades packets that carry the bit.
     pub fn mark(&self) -> Statement {
         let marked = Expression::from(Field::Mark).bitwise(BitOp::Or, self.masquerade_mark());
         Statement::set(WritableField::Mark, marked)

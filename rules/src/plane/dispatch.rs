@@ -1,4 +1,4 @@
-//! The chains that dispatch. They do not depend on the Services.
+//! The chains that dispatch packets. They do not depend on the Services.
 
 use crate::ruleset::{
     BaseChain, BitOp, Chain, ChainType, Expression, Family, Field, Hook, MatchValue, Rule, Statement,
@@ -14,7 +14,7 @@ use super::{
     sets::SetName,
 };
 
-/// The chains that always exist, without those of the classes, in the order of a packet's way.
+/// The chains that always exist, except those of the classes, in the order in which a packet passes them.
 pub fn constant_chains(config: &Config, family: Family) -> Vec<Chain> {
     let nat = |hook, priority| BaseChain { chain_type: ChainType::Nat, hook, priority };
     let jump_services = || vec![Rule::new([Statement::jump(chains::SERVICES)])];
@@ -63,9 +63,9 @@ impl Keys {
         [number, self.read_attribute()]
     }
 
-    /// `dnat` to what stands at the slot in the scratch field; without effect if nothing does.
+    /// `dnat` to the endpoint at the slot in the scratch field; without effect if there is none.
     pub fn dnat(self, family: Family) -> Rule {
-        // nft takes a port from a map only after a match on the transport protocol; this one is the
+        // nft takes a port from a map only after a match on the transport protocol; this match is the
         // cheapest and holds for every frontend.
         let icmp = match family {
             Family::Ip => 1,
@@ -78,14 +78,14 @@ impl Keys {
     }
 }
 
-/// `meta priority set KEY map @map meta priority vmap @classes`: no frontend, no effect.
+/// `meta priority set KEY map @map meta priority vmap @classes`: without effect if there is no frontend.
 fn dispatch(keys: Keys) -> [Statement; 2] {
     let class = keys.with([]).lookup(keys.classes().name());
     [Statement::set(WritableField::Priority, class), SetName::Classes.to_class()]
 }
 
-/// A frontend that is found has the attributes that its class reads. Kernels before 6.17 may miss, once, an attribute
-/// that is being replaced, so it is read again.
+/// A frontend that is found has the attributes that its class reads. In kernels before 6.17 an attribute that is being
+/// replaced may be missing for one lookup, so it is read again.
 fn short_circuit(keys: Keys) -> Vec<Rule> {
     let mut direct = Vec::from(keys.attribute(attribute::DIRECT));
     direct.push(SetName::DirectClasses.to_class());
@@ -93,13 +93,13 @@ fn short_circuit(keys: Keys) -> Vec<Rule> {
     vec![direct.clone(), direct, Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
 }
 
-/// A match on sources in the ranges of the Service that the frontend belongs to, which stand in this list.
+/// A match on sources in the ranges of the frontend's Service, which are in this list.
 pub fn in_source_ranges(list: RangeList) -> Statement {
     Statement::in_set(Keys::Address.with([Field::SourceAddress]), list.set().name())
 }
 
-/// Frontends are looked up twice: one that is added while the packet is under way is missing at the first lookup, and
-/// kernels before 6.17 may miss, once, one that is being replaced.
+/// Frontends are looked up twice: a frontend that is added while the packet is under way is missing at the first
+/// lookup, and in kernels before 6.17 a frontend that is being replaced may be missing for one lookup.
 fn services() -> Vec<Rule> {
     let at_cluster_ip = Statement::in_set(Field::DestinationAddress, SetName::ClusterIps.name());
     let at_node = Statement::in_set(Field::DestinationAddress, SetName::NodeAddresses.name());
@@ -116,19 +116,19 @@ fn services() -> Vec<Rule> {
     ]
 }
 
-/// A node port, unless the address has a frontend at that port; one may become the other.
+/// Looks up a node port, unless the address has a frontend at that port; one may become the other.
 fn node_ports() -> Vec<Rule> {
     let order = [Keys::Address, Keys::NodePort, Keys::NodePort, Keys::Address];
     order.map(|keys| Rule::new(dispatch(keys))).into()
 }
 
-/// No frontend of this ClusterIP has that port: refused rather than routed.
+/// Refuses packets to a port that no frontend of this ClusterIP has, rather than routing them.
 fn cluster_ip() -> Vec<Rule> {
     vec![Rule::new(dispatch(Keys::Address)), Rule::new([Statement::goto(chains::NO_ENDPOINTS)])]
 }
 
-/// The endpoint at a drawn slot exists for as long as packets that were led there are under way. Kernels before 6.17
-/// may miss, once, one that is being replaced; slot 0 of the same policy always exists.
+/// The endpoint at a drawn slot exists for as long as packets that were led there are under way. In kernels before 6.17
+/// an endpoint that is being replaced may be missing for one lookup; slot 0 of the same policy always exists.
 fn send(keys: Keys, family: Family) -> Vec<Rule> {
     let first_slot = Expression::from(Field::Priority).bitwise(BitOp::And, LOCAL_SLOTS);
     vec![
@@ -144,7 +144,7 @@ fn postrouting(config: &Config) -> Vec<Rule> {
     let bit = config.masquerade_mark();
     let mark = |op| Expression::from(Field::Mark).bitwise(op, bit);
     vec![
-        // The scratch field has done its work; queueing disciplines must not see it.
+        // The scratch field is no longer needed; queueing disciplines must not see it.
         Rule::new([dnat(), Statement::set(WritableField::Priority, Expression::Constant(0))]),
         Rule::new([
             Statement::equal(mark(BitOp::And), MatchValue::Number(bit)),

@@ -1,5 +1,5 @@
-//! How keys and values of the maps are written and read: a frontend; then the number of a slot, an attribute, or an
-//! endpoint id.
+//! How keys and values of the maps are written and read. A key begins with a frontend; the number of a slot or of an
+//! attribute, or an endpoint id, may follow.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +43,7 @@ impl Keys {
         }
     }
 
-    /// The map that holds what only some frontends have.
+    /// The map of attributes, which only some frontends have.
     pub const fn attributes(self) -> SetName {
         match self {
             Self::Address => SetName::Attributes,
@@ -156,7 +156,7 @@ pub mod attribute {
     pub const PORT_NUMBER: u32 = 2;
     /// The class that draws among the endpoints of policy Cluster, with session affinity.
     pub const DRAW: u32 = 3;
-    /// The class that draws among those of policy Local.
+    /// The class that draws among the endpoints of policy Local.
     pub const LOCAL_DRAW: u32 = 4;
     /// From here on, the id of the endpoint at each slot of policy Cluster.
     pub const SLOTS: u32 = 1 << 16;
@@ -169,7 +169,8 @@ pub const PORT_MASK: u32 = 0x7fff_0000;
 /// Bits of an endpoint id that hold the endpoint's own number; never all zero.
 pub const ENDPOINT_MASK: u32 = 0xffff;
 
-/// For the key of an endpoint at its endpoint id: the attribute of the first slot that leads to endpoint ids.
+/// For the key of an endpoint at its endpoint id, the map and key of the attribute of the first slot that leads to
+/// endpoint ids.
 pub fn first_slot(set: SetName, key: &Concat) -> Option<(SetName, Concat)> {
     let attributes = attributes_of(set)?;
     let (frontend, number) = split(key).filter(|_| is_at_endpoint_id(key))?;
@@ -177,13 +178,13 @@ pub fn first_slot(set: SetName, key: &Concat) -> Option<(SetName, Concat)> {
     Some((attributes, Concat::from_bytes(frontend).with(slot.into())))
 }
 
-/// Whether this is the key of such an attribute.
+/// Whether this is the key of the attribute of a first slot ([`first_slot`]).
 pub fn is_first_slot(set: SetName, key: &Concat) -> bool {
     Keys::ALL.iter().any(|keys| keys.attributes() == set)
         && split(key).is_some_and(|(_, number)| number & !LOCAL_SLOTS == attribute::SLOTS)
 }
 
-/// The number at the end of a key, and what stands before it.
+/// Splits a key into the number at its end and the bytes before it.
 fn split(key: &Concat) -> Option<(&[u8], u32)> {
     let (rest, number) = key.as_bytes().split_last_chunk()?;
     Some((rest, u32::from_ne_bytes(*number)))
@@ -210,23 +211,23 @@ pub fn frontend_of_class(key: &Concat) -> Option<&[u8]> {
     matches!(number, attribute::DIRECT | attribute::DRAW | attribute::LOCAL_DRAW).then_some(frontend)
 }
 
-/// The map of classes beside a map of endpoints.
+/// The map of classes that belongs to a map of endpoints.
 pub fn classes_of(endpoints: SetName) -> Option<SetName> {
     Keys::ALL.into_iter().find(|keys| keys.endpoints() == endpoints).map(Keys::classes)
 }
 
-/// Whether packets come to the elements of this set by those of another only, which say which of them there are: whatever
-/// else it has is not met.
+/// Whether packets reach the elements of this set only through elements of another set, which determine the keys in
+/// use: packets meet no other element of this set.
 pub fn has_leaders(set: SetName) -> bool {
     classes_of(set).is_some()
 }
 
-/// Whether it is a map of attributes.
+/// Whether a set is a map of attributes.
 pub fn is_of_attributes(set: SetName) -> bool {
     Keys::ALL.into_iter().any(|keys| keys.attributes() == set)
 }
 
-/// The map of attributes beside a map of endpoints.
+/// The map of attributes that belongs to a map of endpoints.
 pub fn attributes_of(endpoints: SetName) -> Option<SetName> {
     Keys::ALL.into_iter().find(|keys| keys.endpoints() == endpoints).map(Keys::attributes)
 }

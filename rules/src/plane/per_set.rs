@@ -6,12 +6,12 @@ use crate::ruleset::Family;
 
 use super::sets::SetName;
 
-/// A value for each set of each table. An array: it is looked into for every element.
+/// A value for each set of each table. An array, because it is read for every element.
 #[derive(Clone, Debug)]
 pub struct PerSet<T>([[T; SetName::ALL.len()]; Family::ALL.len()]);
 
 impl<T> PerSet<T> {
-    /// Asks for the value of each set.
+    /// Calls `value` for each set.
     pub fn from_fn(mut value: impl FnMut(Family, SetName) -> T) -> Self {
         Self(Family::ALL.map(|family| SetName::ALL.map(|set| value(family, set))))
     }

@@ -7,17 +7,17 @@ use crate::model::LoadBalancing;
 /// How one of the endpoints is picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pick {
-    /// At random among so many slots; with none of them, the packet is dropped.
+    /// At random among this number of slots; with none, the packet is dropped.
     Random(u16),
     /// By a hash of the source address, in a table of this size.
     SourceHash(u16),
-    /// The one that the client had before, if its last connection was at most so many seconds ago
+    /// The endpoint that the client had before, if its last connection was at most this number of seconds ago
     /// (`selection::session_affinity`).
     Affinity(u32),
 }
 
 impl Pick {
-    /// How to pick from endpoints at so many slots, without session affinity; `None` without a slot.
+    /// How to pick from endpoints at this number of slots, without session affinity; `None` without a slot.
     pub const fn of_slots(slots: usize, balancing: LoadBalancing) -> Option<Self> {
         match (slots as u16, balancing) {
             (0, _) => None,
@@ -26,17 +26,17 @@ impl Pick {
         }
     }
 
-    /// Its part of a class's number: the kind in bits 20 and 21, the pick's own number below 16.
+    /// Its part of a class's number: the kind in bits 20 and 21, the pick's own number below bit 16.
     pub const fn id(self) -> u32 {
         match self {
             Self::Random(n) => n as u32,
             Self::SourceHash(size) => 1 << 20 | size as u32,
-            // A timeout has 17 bits: its highest is the lowest of the kind.
+            // A timeout has 17 bits: its highest bit is the lowest bit of the kind.
             Self::Affinity(timeout) => 2 << 20 | (timeout >> 16 & 1) << 20 | timeout & 0xffff,
         }
     }
 
-    /// The pick whose text a chain's name ends in.
+    /// The pick at the end of a chain's name.
     pub fn at_end_of(name: &str) -> Option<Self> {
         let (start, number) = name.rsplit_once('-')?;
         if start.ends_with("-sticky") {

@@ -1,12 +1,14 @@
-//! Two planes in one table: what cannot be changed in place is made beside what is in force, and replaces it at once.
+//! Two planes in one table: if the plane in force cannot be changed in place, a new plane is made beside it and
+//! replaces it at once.
 //!
-//! A set that is outgrown, or declared otherwise, cannot be changed while rules read it, and a rule that is bound to a
-//! full map makes the kernel walk that map. So all sets and chains are made anew under names of their own, bound while
-//! they are empty, and filled in parts; then the rules of the base chains, which are a handful, lead there. What both
-//! share keeps its name: the base chains, and what remembers clients.
+//! A set that is outgrown, or must be declared differently, cannot be changed while rules read it, and a rule that is
+//! bound to a full map makes the kernel walk that map. So all sets and chains are made again under other names, bound
+//! while the sets are empty, and filled in parts; then the few rules of the base chains are made to lead there. Objects
+//! that both planes share keep their names: the base chains, and the map and the chains that remember clients.
 //!
-//! Everywhere but in the kernel the plane in force bears the plain names, and the other one those with [`SUFFIX`]:
-//! what is read from the kernel and written to it is renamed on the way if there it is the other way round.
+//! Outside the kernel, the plane in force always has the plain names, and the other plane the names with [`SUFFIX`]. If
+//! it is the other way round in the kernel, names are exchanged whenever objects are read from the kernel or written to
+//! it.
 
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ pub fn counterpart(name: &str) -> Name {
     }
 }
 
-/// Whether a name is one of the other plane.
+/// Whether a name belongs to the other plane.
 pub fn is_beside(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
@@ -134,7 +136,7 @@ impl Named for Set {
 impl Named for Operation {
     fn swap(&mut self) {
         match self {
-            // The declaration of an element's set is shared with other operations, and changed apart.
+            // The declaration of an element's set is shared with other operations, and is changed separately.
             Self::AddTable | Self::DeleteTable | Self::DeleteElement { .. } => {}
             Self::AddSet(set) => set.swap(),
             Self::AddChain(chain) => chain.swap(),

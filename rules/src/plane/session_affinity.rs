@@ -15,7 +15,7 @@ mod shared {
     pub const KNOWN: &str = "affinity-known";
     /// Prefix of the names of chains that remember clients.
     pub const REMEMBER: &str = "affinity-remember-";
-    /// Prefix of the names of chains that remember clients in place of what was remembered.
+    /// Prefix of the names of chains that remember clients and replace the endpoint id that was remembered before.
     pub const REPLACE: &str = "affinity-replace-";
     /// Finds the endpoint id that the client is remembered with.
     pub const RECALL: &str = "affinity-recall";
@@ -33,23 +33,23 @@ mod shared {
     pub const FALLBACK_LOCAL: &str = "affinity-fallback-local";
 }
 
-/// The chain that remembers clients for so many seconds, for all Services with that timeout.
+/// The chain that remembers clients for this number of seconds, for all Services with that timeout.
 pub fn remember_chain(timeout: u32) -> Name {
     format!("{}{timeout}", shared::REMEMBER).into()
 }
 
-/// The timeout of the [chains](remember_chains) of which one has this name.
+/// The timeout of the chain with this name, if it is one of the [chains of a timeout](remember_chains).
 pub fn remembered_by(name: &str) -> Option<u32> {
     let number = name.strip_prefix(shared::REMEMBER).or_else(|| name.strip_prefix(shared::REPLACE))?;
     let timeout: u32 = number.parse().ok()?;
     [remember_chain(timeout), replace_chain(timeout)].iter().any(|chain| **chain == *name).then_some(timeout)
 }
 
-/// The rules of session affinity: as many steps for a thousand endpoints as for one.
+/// The rules of session affinity. They take as many steps for a thousand endpoints as for one.
 ///
-/// A class has jumps only, and the rules that read the large maps stand in [chains that all share](shared_chains): each
-/// rule that binds a map makes the kernel walk it. Each of these chains leaves an endpoint id in the scratch field, or
-/// a value that is no endpoint id: then the next two chains do nothing.
+/// A class has only jumps, and the rules that read the large maps are in [chains that all classes
+/// share](shared_chains), because each rule that binds a map makes the kernel walk it. Each of these chains leaves an
+/// endpoint id in the scratch field, or a value that is no endpoint id: then the next two chains do nothing.
 pub fn affinity_rules(timeout: u32, keys: Keys, is_local: bool) -> Vec<Rule> {
     let chains = Affinity { keys, is_local };
     let steps = [
@@ -65,15 +65,14 @@ pub fn affinity_rules(timeout: u32, keys: Keys, is_local: bool) -> Vec<Rule> {
     steps.into_iter().map(|step| Rule::new([step])).collect()
 }
 
-/// The chain that remembers clients that may be remembered with another endpoint already.
+/// The chain that remembers clients that may already be remembered with another endpoint.
 fn replace_chain(timeout: u32) -> Name {
     format!("{}{timeout}", shared::REPLACE).into()
 }
 
 /// The chains of a timeout. They do nothing unless the scratch field holds an endpoint id, with both a port number and
-/// an endpoint's own number. Rules that write to the map of clients stand here rather than in constant chains, since
-/// nft
-/// 1.0.6 cannot load such a rule as it was printed.
+/// an endpoint's own number. Rules that write to the map of clients are here rather than in constant chains, since nft
+/// 1.0.6 cannot load such a rule from its own output.
 pub fn remember_chains(timeout: u32) -> Vec<Chain> {
     let not_zero = |mask| Statement::not_equal(scratch(BitOp::And, mask), MatchValue::Number(0));
     let (set, data): (Name, _) = (SetName::Affinity.name().into(), Some(Field::Priority.into()));

@@ -3,7 +3,7 @@
 use super::config::Config;
 use crate::ruleset::{DataType, Family, Field, Set, SetFlags, Statement};
 
-/// Clients that are remembered at most. One more is served, but not remembered.
+/// Maximum number of clients that are remembered. Further clients are served, but not remembered.
 const AFFINITY_CLIENTS: u32 = 1 << 20;
 
 crate::named! {
@@ -20,11 +20,11 @@ crate::named! {
         NodeEndpoints = "node-endpoints",
         /// Verdict map: class → chain.
         Classes = "classes",
-        /// Verdict map: class of what pods and this node are led to under policy Local → chain.
+        /// Verdict map: class that pods and this node are led to under policy Local → chain.
         DirectClasses = "direct-classes",
         /// Verdict map: class of a draw, to which other chains jump → chain.
         Draws = "draws",
-        /// Map: frontend and number of an attribute → its value. What only some frontends have.
+        /// Map: frontend and number of an attribute, which only some frontends have → its value.
         Attributes = "attributes",
         /// Map: node port and number of an attribute → its value.
         NodePortAttributes = "node-port-attributes",
@@ -32,7 +32,7 @@ crate::named! {
         Affinity = "affinity",
         /// Set: frontend, source range that it admits.
         AllowedSources = "allowed-sources",
-        /// The same, for frontends whose previous ranges stand in the other set.
+        /// The same, for frontends whose previous ranges are in the other set.
         OtherAllowedSources = "other-allowed-sources",
         /// Set: every ClusterIP.
         ClusterIps = "cluster-ips",
@@ -51,12 +51,12 @@ crate::named! {
 pub enum Role {
     /// Packets look it up by their own addresses and ports: a change takes effect at once.
     Leader,
-    /// Packets look it up when they found nothing else: it is added before the rest changes, and deleted after it.
+    /// Packets look it up if they found nothing else: it is added before the rest changes, and deleted after that.
     Fallback,
     /// Another element or a rule, which is evaluated earlier, leads to it.
     Led,
-    /// Rules lead to it, or it is a range that an element leads to: it must exist one transaction before what leads to
-    /// it.
+    /// Rules lead to it, or it is a range that an element leads to: it must exist one transaction before the rule or
+    /// element that leads to it.
     Prepared,
 }
 
@@ -104,7 +104,7 @@ impl SetName {
             Self::NodePortAttributes => Set::map(name, &[InetProto, InetService, ClassId], &[ClassId]),
             Self::ClusterIps | Self::NodeAddresses => Set::new(name, &[address]),
             Self::Hairpin => Set::new(name, &[address, address]),
-            // The class first: nft 1.0.6 cannot list an update whose key has an IPv6 address before it.
+            // The class comes first: nft 1.0.6 cannot list an update whose key has an IPv6 address before the class.
             Self::Affinity => {
                 let dynamic = SetFlags { dynamic: true, timeout: true, ..SetFlags::default() };
                 let set = Set::map(name, &[ClassId, address], &[ClassId]);
@@ -116,7 +116,7 @@ impl SetName {
                 return intervals(Set::new(name, &[address, InetProto, InetService, address]));
             }
         };
-        // Those of endpoints count what is sent, and those of frontends what is refused where there are none.
+        // Counters of endpoints count what is sent, and those of frontends what is refused without endpoints.
         let is_counted =
             matches!(self, Self::Frontends | Self::NodePorts | Self::Endpoints | Self::NodeEndpoints);
         let set = set.with_size(size);
@@ -128,7 +128,7 @@ fn intervals(set: Set) -> Set {
     set.with_flags(SetFlags { interval: true, ..SetFlags::default() })
 }
 
-/// The size to declare for so many elements: room to grow by half, so that it is outgrown rarely, and a
+/// The size to declare for this number of elements: room to grow by half, so that the set is rarely outgrown, and a
 /// power of two, so that the same state seldom declares another size.
 pub fn size_for(elements: u32) -> u32 {
     elements.saturating_add(elements / 2).max(1024).checked_next_power_of_two().unwrap_or(u32::MAX)
