@@ -1,7 +1,7 @@
-//! Which endpoint stands at which slot of a frontend, and which endpoint ids session affinity gives out.
+//! The endpoints at the slots of a frontend, and the endpoint ids that session affinity assigns.
 //!
-//! `slots` gives endpoints slots for a random choice, `maglev` for a choice by the source address; `placed` keeps them.
-//! `endpoint_ids` numbers endpoints for session affinity. `adopt` reads both from the rules of an earlier run.
+//! `slots` assigns slots to endpoints for a random choice, `maglev` for a choice by the source address; `placed` keeps
+//! them. `endpoint_ids` numbers endpoints for session affinity. `adopt` reads both from the rules of an earlier run.
 
 mod adopt;
 mod endpoint_ids;

@@ -1,7 +1,7 @@
 //! What an earlier run left in the kernel, and how it is taken over.
 //!
-//! Slots are taken over by the compiler itself ([`crate::compile::Compiler::load`]). Here are the keys to which the
-//! kernel's elements lead, and the leftovers: what it has beyond an incomplete state.
+//! The compiler takes over slots ([`crate::compile::Compiler::load`]). This module finds the keys to which the kernel's
+//! elements lead, and the leftovers: the objects that the kernel has beyond an incomplete state.
 
 mod led;
 pub mod leftovers;

@@ -1,6 +1,6 @@
 //! Which endpoints a frontend leads to.
 //!
-//! Each field of the API that decides it has a file, which is the one place that decides it:
+//! Each field that decides this has a file, and only that file evaluates the field:
 //!
 //! | File | Field |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | `health_check_node_port` | `healthCheckNodePort` |
 //! | `node_port_addresses` | `--nodeport-addresses` |
 //!
-//! `select` puts the first four together, for the endpoints that `merge` finds in the slices of a Service.
+//! `select` combines the first four, for the endpoints that `merge` finds in the slices of a Service.
 
 pub mod health_check_node_port;
 pub(crate) mod load_balancer_source_ranges;
@@ -45,18 +45,17 @@ pub(crate) struct Selection {
     pub cluster: Chosen,
     /// The endpoints that policy `Local` leads to.
     pub local: Chosen,
-    /// Those of both that are not known to run on another node. Sorted.
+    /// The addresses of the endpoints of both that are not known to run on another node, sorted.
     pub on_this_node: Vec<IpAddr>,
-    /// If `cluster` is simply every ready endpoint that this topology admits, each once: that topology. Whether
-    /// another endpoint is among them is then decided by that endpoint alone, while the [topology
-    /// stays](Topology::stays).
+    /// The topology, if `cluster` is simply every ready endpoint that it admits, each once. Whether another endpoint
+    /// belongs to `cluster` then depends on that endpoint alone, while the [topology stays](Topology::stays).
     pub plain: Option<Topology>,
 }
 
-/// Selects endpoints as KEP-1669 (terminating endpoints) and the topology KEPs say: the ready ones, or
-/// if there is none at all, those that terminate but still serve. Both sets fall back independently.
+/// Selects endpoints as KEP-1669 (terminating endpoints) and the topology KEPs specify: the ready endpoints, or,
+/// if there are none at all, those that terminate but still serve. Both sets fall back independently.
 ///
-/// A weight of 0 counts as if the endpoint were not there: draining the last one of a zone sends the zone's
+/// An endpoint with a weight of 0 is treated as absent: draining the last endpoint of a zone sends the zone's
 /// traffic elsewhere instead of refusing it.
 pub(crate) fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Selection {
     let undrained: Vec<(SocketAddr, &Endpoint)>;
@@ -75,7 +74,7 @@ pub(crate) fn select(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Sele
     let plain = (even && !cluster.is_empty()).then_some(topology);
     let cluster = or_terminating(cluster, endpoints, |_| true);
     if endpoints.iter().all(|(_, e)| is_remote(e, node)) {
-        // Most Services have no endpoint on this node: nothing more to compare names for.
+        // Most Services have no endpoint on this node, so that no more names need comparing.
         return Selection { cluster: weighted(cluster), plain, ..Selection::default() };
     }
     let is_local = |e: &Endpoint| is_local(e, node);

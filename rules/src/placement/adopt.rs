@@ -32,7 +32,7 @@ pub struct FrontendSlots {
 }
 
 impl FrontendSlots {
-    /// The endpoints at all slots; those of policy Cluster as often as they have slots.
+    /// The endpoints at plain slots, then those at local slots that have no plain slot; each as often as it has slots.
     pub fn endpoints(&self) -> impl Iterator<Item = SocketAddr> {
         let other = |endpoint: &SocketAddr| !self.plain.contains(&Some(*endpoint));
         let local = self.local.iter().flatten().filter(move |endpoint| other(endpoint));
@@ -144,7 +144,7 @@ fn numbered(family: Family, set: &Set) -> impl Iterator<Item = (FrontendKey, u32
     })
 }
 
-/// Slots are at most 16 bits wide, so a stray number makes no list that matters.
+/// Puts an endpoint at a slot. A slot number has at most 16 bits, so a stray number does not make the list too long.
 fn put(slots: &mut Slots, slot: u32, endpoint: SocketAddr) {
     let slot = slot as usize;
     if slots.len() <= slot {

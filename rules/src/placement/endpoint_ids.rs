@@ -1,7 +1,7 @@
 //! Endpoint ids, for session affinity.
 //!
 //! A client's element in the affinity map holds the *endpoint id* of its endpoint: a number that the endpoint keeps
-//! whatever slot it moves to, and at which it also stands in the endpoint maps. When the endpoint is removed, its id
+//! when it moves to another slot, and at which the endpoint maps also hold it. When the endpoint is removed, its id
 //! leads nowhere, and another endpoint is drawn for its clients. The upper half of the id is the *port number* of the
 //! ServicePort, the lower half counts endpoints.
 
@@ -16,13 +16,13 @@ use crate::plane::{ENDPOINT_MASK, PORT_MASK};
 #[derive(Clone, Debug, Default)]
 pub struct PortNumbers {
     used: HashSet<u16>,
-    /// Numbers that ports that are not compiled yet had in an earlier run.
+    /// Numbers from an earlier run, of ports that are not compiled yet.
     reserved: HashSet<u16>,
     last: u16,
 }
 
 impl PortNumbers {
-    /// Keeps numbers for the ports that had them in an earlier run; an empty set ends that.
+    /// Reserves numbers for the ports that had them in an earlier run; an empty set ends the reservation.
     pub fn reserve(&mut self, numbers: HashSet<u16>) {
         self.reserved = numbers;
     }
@@ -32,8 +32,8 @@ impl PortNumbers {
         self.last = origin & (PORT_MASK >> 16) as u16;
     }
 
-    /// Takes the first free number after the one taken last, so that a number is reused late, when elements of clients
-    /// that hold it have expired. `None` if all 32,767 are taken.
+    /// Takes the first free number after the number taken last, so that a number is reused late, when the elements of
+    /// clients that hold it have expired. `None` if all 32,767 are taken.
     pub fn take(&mut self) -> Option<u16> {
         let most = (PORT_MASK >> 16) as u16;
         for _ in 0..most {
@@ -45,7 +45,7 @@ impl PortNumbers {
         None
     }
 
-    /// Takes a certain number, if it is free.
+    /// Takes this number if it is free; returns whether it was.
     pub fn adopt(&mut self, number: u16) -> bool {
         number != 0 && u32::from(number) << 16 & !PORT_MASK == 0 && self.used.insert(number)
     }
@@ -68,7 +68,7 @@ pub struct SessionAffinity {
 }
 
 impl SessionAffinity {
-    /// Gives each endpoint an id; those that had one before keep it.
+    /// Assigns an id to each endpoint; endpoints that had an id before keep it.
     pub fn new(port: u16, timeout: u32, prior: Option<Self>, wanted: &[&[SocketAddr]]) -> Self {
         let (mut known, mut last) = prior.map_or_else(Default::default, |p| (p.endpoints, p.last));
         let wanted: Vec<SocketAddr> = wanted.iter().flat_map(|list| list.iter().copied()).collect();

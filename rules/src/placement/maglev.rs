@@ -1,6 +1,6 @@
-//! Maglev tables (Eisenbud et al., NSDI 2016, §3.4): which endpoint stands at which hash.
+//! Maglev tables (Eisenbud et al., NSDI 2016, §3.4): the endpoint at each hash.
 //!
-//! The table depends on the set of endpoints only, so every node has the same one; and when one endpoint of N
+//! The table depends on the set of endpoints only, so every node has the same table; and when one endpoint of N
 //! is removed, little more than its own 1/N of the table changes.
 
 use std::{collections::BTreeMap, hash::Hasher, net::SocketAddr};
@@ -14,9 +14,9 @@ const SKIP_KEY: (u64, u64) = (0x706f_7274_6f6c_616e, 2);
 /// Sizes of tables, each about twice the one before: primes, so that every walk visits every entry.
 const SIZES: [u16; 16] = [2, 3, 7, 13, 31, 61, 127, 251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521];
 
-/// The size of the table for so many endpoints: large enough that shares differ by five percent at most, and that an
-/// endpoint that is removed moves less than 2/N of the table, up to 32 endpoints, or less than 5/N, up to 128. It
-/// changes at a few numbers only, because a table of another size is another table.
+/// The size of the table for this number of endpoints. It is large enough that shares differ by five percent at most,
+/// and that the removal of an endpoint moves less than 2/N of the table with up to 32 endpoints, or less than 5/N with
+/// up to 128. The size changes at only a few numbers of endpoints, because a table of another size is another table.
 pub fn table_size(endpoints: usize) -> u16 {
     match endpoints {
         0..=16 => 1021,
@@ -26,7 +26,7 @@ pub fn table_size(endpoints: usize) -> u16 {
     }
 }
 
-/// The largest size of a table of `most` entries at most; a table of one entry if no other is that small.
+/// The largest table size of at most `most` entries; one entry if no other size is that small.
 pub fn size_within(most: usize) -> u16 {
     SIZES.into_iter().rev().find(|size| usize::from(*size) <= most).unwrap_or(1)
 }
@@ -56,7 +56,7 @@ pub fn table(endpoints: &[SocketAddr], size: u16) -> Vec<SocketAddr> {
     table.into_iter().flatten().collect()
 }
 
-/// One endpoint's walk: with a prime size and a skip below it, it visits every entry.
+/// One endpoint's walk: with a prime size and a skip below the size, it visits every entry.
 struct Walk {
     endpoint: SocketAddr,
     weight: usize,

@@ -1,4 +1,4 @@
-//! Endpoints at their slots, in little memory: there are more of them than of anything else.
+//! Endpoints at their slots, stored in little memory: there are more of them than of anything else.
 
 use std::{
     mem,
@@ -7,10 +7,10 @@ use std::{
 
 use crate::ruleset::Family;
 
-/// A slot, and the endpoints that stand there before and after a change.
+/// A slot, and the endpoints there before and after a change.
 pub type SlotChange = (usize, Option<SocketAddr>, Option<SocketAddr>);
 
-/// Endpoints of one family in order of their slots. One of IPv4 takes 6 bytes, where one of either family takes 32.
+/// Endpoints of one family in order of their slots. An IPv4 endpoint takes 6 bytes, where a [`SocketAddr`] takes 32.
 #[derive(Clone, Debug, Default)]
 pub struct Placed(Addresses);
 
@@ -37,18 +37,18 @@ impl Placed {
         })
     }
 
-    /// How many there are.
+    /// The number of endpoints.
     pub const fn len(&self) -> usize {
         let (v4, v6) = self.lists();
         v4.len() + v6.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no endpoint.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The one at a slot.
+    /// The endpoint at a slot.
     pub fn get(&self, slot: usize) -> Option<SocketAddr> {
         let (v4, v6) = self.lists();
         v4.get(slot).copied().map(SocketAddr::V4).or_else(|| v6.get(slot).copied().map(SocketAddr::V6))
@@ -63,13 +63,13 @@ impl Placed {
         }
     }
 
-    /// All of them, from slot 0.
+    /// All endpoints, from slot 0.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> {
         let (v4, v6) = self.lists();
         v4.iter().copied().map(SocketAddr::V4).chain(v6.iter().copied().map(SocketAddr::V6))
     }
 
-    /// Makes these changes. No capacity is left over: there are very many of these lists.
+    /// Applies changes. No capacity is left over: there are very many of these lists.
     pub fn apply(&mut self, changes: &[SlotChange]) {
         match &mut self.0 {
             Addresses::None => {
@@ -82,7 +82,7 @@ impl Placed {
         }
     }
 
-    /// Those of IPv4 and those of IPv6; one of these lists is empty.
+    /// The IPv4 endpoints and the IPv6 endpoints; one of the two lists is empty.
     const fn lists(&self) -> (&[SocketAddrV4], &[SocketAddrV6]) {
         match &self.0 {
             Addresses::None => (&[], &[]),
@@ -115,7 +115,7 @@ fn apply<T>(list: &mut Box<[T]>, changes: &[SlotChange], of_family: impl Fn(Sock
 }
 
 fn boxed<T>(endpoints: &[SocketAddr], of_family: impl Fn(SocketAddr) -> Option<T>) -> Box<[T]> {
-    // Of the right size from the beginning.
+    // The list has the right size from the beginning.
     let mut list = Vec::with_capacity(endpoints.len());
     list.extend(endpoints.iter().copied().filter_map(of_family));
     list.into()

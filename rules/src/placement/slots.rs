@@ -1,7 +1,7 @@
-//! Slots: which endpoint stands at which number.
+//! Slots: the numbers at which endpoints are found.
 //!
-//! Slots are dense, 0…N−1, so that one random number finds an endpoint. Endpoints keep their slots: one that is removed
-//! is replaced by the one in the last slot, and a new one takes the next slot.
+//! Slots are dense, 0…N−1, so that one random number finds an endpoint. Endpoints keep their slots: an endpoint that is
+//! removed is replaced by the endpoint in the last slot, and a new endpoint takes the next slot.
 
 use std::net::SocketAddr;
 
@@ -38,8 +38,8 @@ pub fn assign(prior: &[Option<SocketAddr>], wanted: Vec<SocketAddr>) -> Vec<Sock
     slots.into_iter().filter_map(|slot| slot.or_else(|| homeless.next())).collect()
 }
 
-/// What [`assign`] would change where each endpoint holds one slot, if the endpoints `come` (sorted) are added and the
-/// endpoints `go` are removed. `None` if one to be removed is not there.
+/// The changes that [`assign`] would make, where each endpoint holds one slot, if the endpoints `come` (sorted) are
+/// added and the endpoints `go` are removed. `None` if an endpoint to be removed is not there.
 pub fn changes(slots: &Placed, come: &[SocketAddr], go: &[SocketAddr]) -> Option<Vec<SlotChange>> {
     let mut free: Vec<usize> = go.iter().map(|endpoint| slots.find(*endpoint)).collect::<Option<_>>()?;
     free.sort_unstable();

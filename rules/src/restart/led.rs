@@ -1,4 +1,4 @@
-//! To which endpoints elements lead that an earlier run left, so that these can be read by their keys.
+//! The endpoints to which the elements of an earlier run lead, so that these endpoints can be read by their keys.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use crate::{
     ruleset::{ClassId, Concat, Element, Table},
 };
 
-/// The keys at the map of endpoints to which an element of another map leads that an earlier run left: those of the slots of a
-/// class, or that of an endpoint id.
+/// The keys in a map of endpoints to which an element of another map leads, as an earlier run left it: the keys of the
+/// slots of a class, or the key of an endpoint id.
 pub fn led_to(endpoints: SetName, leader: SetName, key: &Concat, element: &Element) -> Vec<Concat> {
     let of_class = |frontend: &[u8]| {
         let slots = number_from_value(&element.data).and_then(Class::slots_of);
@@ -28,7 +28,7 @@ pub fn led_to(endpoints: SetName, leader: SetName, key: &Concat, element: &Eleme
     }
 }
 
-/// The keys at a map of endpoints of those that have endpoint ids, by the attributes of a table.
+/// The keys, in a map of endpoints, of the endpoints that have endpoint ids according to the attributes of a table.
 pub fn endpoint_id_keys(table: &Table, endpoints: SetName) -> Vec<Concat> {
     let attributes = attributes_of(endpoints).and_then(|attributes| table.sets.get(attributes.name()));
     let attributes = attributes.into_iter().flat_map(|set| set.elements.iter());

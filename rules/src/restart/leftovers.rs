@@ -1,15 +1,15 @@
-//! Leftovers: what to keep of the kernel's ruleset while part of the input cannot be read, or while it is not known
-//! which Service the kernel refuses.
+//! Leftovers: the parts of the kernel's ruleset to keep while part of the input cannot be read, or while it is not
+//! known which Service the kernel refuses.
 //!
 //! A manifest that was valid yesterday and cannot be read today must not interrupt its Services when the agent
 //! restarts. Its content is unknown, so nothing is deleted until it can be read again: what the kernel has beyond the
 //! readable input is *left over*, and stays.
 //!
 //! - A frontend of a readable Service keeps the endpoints that the kernel has for it, because their slice may be in an
-//!   unreadable file. They become slices of the state, so that the compiler finds slots and classes for all.
+//!   unreadable file. They become slices of the state, so that the compiler finds slots and classes for all of them.
 //! - Any other frontend stays as it is, with all that its packets need, even if another Service claims it now: its
 //!   former owner may be in the unreadable file.
-//! - Every element of the sets that hold addresses only stays.
+//! - Every element of the sets that hold only addresses stays.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ use crate::{
     state::State,
 };
 
-/// The maps and sets whose keys begin with a frontend, those that have the frontends themselves first.
+/// The maps and sets whose keys begin with a frontend. The map of the frontends themselves comes first.
 const fn of_frontends(keys: Keys) -> &'static [SetName] {
     match keys {
         Keys::Address => &[
@@ -49,7 +49,7 @@ const fn of_frontends(keys: Keys) -> &'static [SetName] {
 const OF_ADDRESSES: [SetName; 4] =
     [SetName::ClusterIps, SetName::ServiceCidrs, SetName::NodeAddresses, SetName::Hairpin];
 
-/// The node of an endpoint that is on another node, as far as the kernel's elements show. No Node has such a name.
+/// The node name of an endpoint that is on another node, as far as the kernel's elements show. No Node has this name.
 const ELSEWHERE: &str = ":";
 
 /// The name of an endpoint's node, if it is known.
@@ -57,21 +57,22 @@ pub fn known_node(endpoint: &Endpoint) -> Option<Arc<str>> {
     endpoint.node.clone().filter(|node| **node != *ELSEWHERE)
 }
 
-/// What the kernel held at the start and an incomplete input does not contain.
+/// The objects that the kernel held at the start and that an incomplete input does not contain.
 #[derive(Debug, Default)]
 pub struct Leftovers {
-    /// Frontends that their former owner does not claim, and what these need.
+    /// Frontends that their former owners do not claim, and the objects that these frontends need.
     rest: Ruleset,
     /// The slices that stand for endpoints of other frontends.
     slices: BTreeSet<ObjectName>,
 }
 
 impl Leftovers {
-    /// Finds what the kernel's ruleset has beyond an incomplete state. Endpoints among that are put into the state; the
-    /// rest is for [`Leftovers::keep`]. The compiler has compiled nothing yet, and is to compile the state afterwards.
+    /// Finds the objects that the kernel's ruleset has beyond an incomplete state. Endpoints among them are put into
+    /// the state; the rest is for [`Leftovers::keep`]. The compiler has compiled nothing yet, and must compile the state
+    /// afterwards.
     pub fn find(kernel: &Ruleset, compiler: &Compiler, state: &mut State) -> Self {
         let mut leftovers = Self { rest: kernel.clone(), slices: BTreeSet::new() };
-        // Endpoints that come back may end a fallback, such as to terminating ones: then these are missing.
+        // Endpoints that come back may end a fallback, for example to terminating endpoints: then those are missing.
         let compile = |state: &mut State| {
             let mut compiler = compiler.clone();
             compiler.load(state, kernel);
@@ -100,8 +101,8 @@ impl Leftovers {
         leftovers
     }
 
-    /// Follows what the compiler compiled: the endpoints of frontends that were left over, and that their former owners
-    /// claim now, are put into the state. Returns whether the state is to be compiled again.
+    /// Follows a compilation: if frontends that were left over are now claimed by their former owners, puts their
+    /// endpoints into the state. Returns whether the state must be compiled again.
     pub fn follow(&mut self, compiler: &Compiler, state: &mut State) -> bool {
         let slices = slices(&self.rest, compiler, state, Missing::WithAll);
         self.forget_claimed(compiler);
@@ -110,14 +111,14 @@ impl Leftovers {
         is_changed
     }
 
-    /// Takes the endpoints out of the state again, once all input is known.
+    /// Removes the endpoints from the state, once all input is known.
     pub fn release(self, state: &mut State) {
         for name in &self.slices {
             state.set_slice(name, None);
         }
     }
 
-    /// Adds the rest to what is compiled.
+    /// Adds the rest to the compiled ruleset.
     pub fn keep(&self, desired: &mut Ruleset, compiler: &Compiler) {
         keep_leftovers(desired, &self.rest, compiler);
     }
@@ -146,9 +147,9 @@ impl Leftovers {
     }
 }
 
-/// Adds to `desired` what `kernel` has beyond it: frontends, with all that these need, and addresses. A frontend that
-/// both have for the same Service is as `desired` has it; one that both have for different Services, as `kernel`. Chains have
-/// the rules that the compiler's settings make.
+/// Adds to `desired` the objects that `kernel` has beyond it: frontends, with all that these need, and addresses. A
+/// frontend that both have for the same Service stays as in `desired`; a frontend that both have for different Services
+/// becomes as in `kernel`. Chains have the rules that follow from the compiler's settings.
 pub fn keep_leftovers(desired: &mut Ruleset, kernel: &Ruleset, compiler: &Compiler) {
     for (family, desired) in &mut desired.tables {
         if let Some(kernel) = kernel.tables.get(family) {
@@ -232,7 +233,7 @@ pub fn without_namespace(kernel: &Ruleset, namespace: &str) -> Ruleset {
     others
 }
 
-/// Keeps a chain, and those that it leads to in turn.
+/// Keeps a chain, and the chains that it leads to in turn.
 fn keep_chains(desired: &mut Table, kernel: &Table, chains: &[Chain], name: Option<&Name>) {
     let mut wanted: Vec<Name> = name.cloned().into_iter().collect();
     while let Some(name) = wanted.pop() {
@@ -259,7 +260,7 @@ fn copy(desired: &mut Table, kernel: &Table, set: SetName, wanted: impl Fn(&Conc
     }
 }
 
-/// Removes these frontends, and what they have in these maps.
+/// Removes these frontends, and their elements in all maps.
 fn remove(table: &mut Table, keys: Keys, frontends: &BTreeSet<Concat>) {
     let Some(length) = table.sets.get(keys.classes().name()).map(length) else { return };
     if frontends.is_empty() {
@@ -272,7 +273,7 @@ fn remove(table: &mut Table, keys: Keys, frontends: &BTreeSet<Concat>) {
     }
 }
 
-/// How many bytes the keys of a set have.
+/// The length of the keys of a set, in bytes.
 fn length(set: &Set) -> usize {
     set.key.iter().map(|field| field.padded_size()).sum()
 }
@@ -303,16 +304,16 @@ fn is_of(frontend: &Element, owner: &ObjectName) -> bool {
 /// Which endpoints to keep of a ServicePort that lacks some.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
-    /// Those that it lacks.
+    /// The endpoints that it lacks.
     Alone,
-    /// All that the kernel has for it.
+    /// All endpoints that the kernel has for it.
     WithAll,
 }
 
 /// A ServicePort in one family.
 type PortKey = (ObjectName, Family, Arc<str>, Protocol);
 
-/// Slices with the endpoints that a compiled Service lacks, and that the same Service's frontends have in this ruleset.
+/// Slices with the endpoints that a compiled Service lacks, although its frontends have them in this ruleset.
 fn slices(kernel: &Ruleset, compiler: &Compiler, state: &State, missing: Missing) -> Vec<EndpointSlice> {
     let before = AdoptedSlots::of(kernel);
     if before.is_empty() {
@@ -359,7 +360,7 @@ fn slices(kernel: &Ruleset, compiler: &Compiler, state: &State, missing: Missing
     slices
 }
 
-/// The slices of one port: one for each number that its endpoints have. No object has such names.
+/// The slices of one port: one for each port number of its endpoints. No object has such names.
 pub(super) fn slices_of(
     owner: &ObjectName,
     (name, protocol): (&str, Protocol),
@@ -408,7 +409,7 @@ fn shares(slots: impl Iterator<Item = SocketAddr>, service: &Service) -> BTreeMa
     shares
 }
 
-/// Whether an endpoint is on this node: these are in the set of hairpin connections.
+/// Whether an endpoint is on this node: endpoints on this node are in the set of hairpin connections.
 pub(super) fn is_on_this_node(kernel: &Ruleset, family: Family, endpoint: SocketAddr) -> bool {
     let hairpin = kernel.tables.get(&family).and_then(|table| table.sets.get(SetName::Hairpin.name()));
     let address = endpoint.ip().into();

@@ -1,7 +1,7 @@
-//! Services and endpoints as far as a ruleset of the kernel shows them: what can be explained without the agent.
+//! Services and endpoints as far as a ruleset of the kernel shows them, to explain rules without the agent.
 //!
-//! Frontends name their Services and ports in comments. What rules do not depend on is not there, and neither is what was
-//! left out: Pods, endpoints that are not ready.
+//! Frontends name their Services and ports in comments. Objects that the rules do not depend on, or that were left out,
+//! are missing: Pods, and endpoints that are not ready.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

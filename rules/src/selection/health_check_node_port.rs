@@ -1,4 +1,4 @@
-//! What a node answers at a Service's `healthCheckNodePort`: how many endpoints it has.
+//! The answer of a node at a Service's `healthCheckNodePort`: the number of endpoints that the node has.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -9,20 +9,21 @@ use crate::{
     state::ServiceState,
 };
 
-/// What is answered for one Service.
+/// The answer for one Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
     /// `spec.healthCheckNodePort`.
     pub port: u16,
-    /// Number of addresses of endpoints on this node that are ready, over all ports of the Service, by family; `None`
-    /// for a family without a ClusterIP, which has no frontends.
+    /// Number of addresses of ready endpoints on this node, over all ports of the Service, by family; `None` for a
+    /// family without a ClusterIP, which has no frontends.
     pub local_endpoints: [Option<usize>; Family::ALL.len()],
 }
 
 /// The health check of a Service; `None` if it has no port for it.
 ///
-/// An endpoint that terminates does not count, though its connections and, if there is no other, new ones are still
-/// served (KEP-1669): load balancers are to look elsewhere. Neither does one that its weight drains.
+/// An endpoint that terminates does not count, although it still serves its connections and, if there is no other
+/// endpoint, new ones (KEP-1669): load balancers are to choose other nodes. An endpoint that its weight drains does not
+/// count either.
 pub fn health_check(state: &ServiceState, node: &Node) -> Option<HealthCheck> {
     let service = state.service.as_deref()?;
     let port = service.health_check_node_port?;

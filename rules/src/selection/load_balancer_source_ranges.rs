@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{frontends::FrontendKind, model::Service, ruleset::Family};
 
-/// Whether the ranges guard a frontend: only the load balancer's addresses, even if no endpoint stands behind them.
+/// Whether the ranges guard a frontend: they guard only load balancer addresses, even those without endpoints.
 pub fn guard(kind: FrontendKind) -> bool {
     kind == FrontendKind::LoadBalancer
 }
@@ -15,10 +15,10 @@ pub fn guard(kind: FrontendKind) -> bool {
 pub type AddressRange = (IpAddr, IpAddr);
 
 /// The ranges of a family that may use the Service's load balancer addresses, disjoint and sorted;
-/// `None` without a restriction: no range of the family is given, or one that holds all of it.
+/// `None` without a restriction: no range of the family is given, or a range contains the whole family.
 ///
 /// If one of the node's own addresses is in a range, the Service's load balancer addresses are allowed
-/// sources too: what the node sends to such an address may bear it as its source.
+/// sources too: packets that the node sends to such an address may also have it as their source.
 pub fn allowed_sources(service: &Service, family: Family, node: &[IpAddr]) -> Option<Vec<AddressRange>> {
     let of_family = |network: &&IpNetwork| Family::of(network.ip()) == family;
     let ranges: Vec<&IpNetwork> = service.source_ranges.iter().filter(of_family).collect();
@@ -33,15 +33,15 @@ pub fn allowed_sources(service: &Service, family: Family, node: &[IpAddr]) -> Op
     Some(disjoint(allowed))
 }
 
-/// Sorts networks and leaves out those that lie in others: the kernel takes no overlapping elements. Those that touch
-/// stay apart, so that one can be added or removed without the other.
+/// Sorts networks and leaves out those inside other networks: the kernel accepts no overlapping elements. Adjacent
+/// networks stay separate, so that one can be added or removed without the other.
 pub fn outermost(mut networks: Vec<AddressRange>) -> Vec<AddressRange> {
     networks.sort_unstable_by_key(|(first, last)| (*first, std::cmp::Reverse(*last)));
     networks.dedup_by(|inner, outer| inner.1 <= outer.1);
     networks
 }
 
-/// Sorts ranges and merges those that overlap or touch: the kernel takes no overlapping elements.
+/// Sorts ranges and merges those that overlap or are adjacent: the kernel accepts no overlapping elements.
 pub fn disjoint(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
     ranges.sort_unstable();
     let mut merged: Vec<AddressRange> = Vec::with_capacity(ranges.len());

@@ -10,20 +10,20 @@ use ipnetwork::IpNetwork;
 
 use crate::{model::Node, ruleset::Family};
 
-/// The setting: which of the node's addresses answer node ports, all of what it names.
+/// The setting: which of the node's addresses answer node ports. All addresses that it names do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodePortAddresses {
-    /// `primary`: the node's primary address of each family, by the Node object. Without a Node object it is not known
-    /// which address that is, and every address but loopback and link-local ones counts.
+    /// `primary`: the node's primary address of each family, according to the Node object. Without a Node object, the
+    /// primary address is not known, and every address except loopback and link-local ones counts.
     pub primary: bool,
     /// `all`: every address, and the loopback ones as with `localhost`.
     pub all: bool,
     /// `localhost`: 127.0.0.1 and `::1`, from the node itself.
     pub localhost: bool,
-    /// The addresses inside these networks. A family of which no network is listed answers on every address, as for
-    /// kube-proxy, unless there is a word as well.
+    /// The addresses inside these networks. If only networks of the other family are listed, a family answers on every
+    /// address, as for kube-proxy, unless the setting contains a word as well.
     pub networks: Vec<IpNetwork>,
-    /// Stands for the node's primary address of its family (`bindAddress`).
+    /// Replaces the node's primary address of its family (`bindAddress`).
     pub bind_address: Option<IpAddr>,
 }
 
@@ -41,7 +41,7 @@ pub struct NotANetwork(String);
 impl FromStr for NodePortAddresses {
     type Err = NotANetwork;
 
-    /// Reads a comma-separated list, as kube-proxy's flag has it. An empty list means `primary`.
+    /// Reads a comma-separated list in the format of kube-proxy's flag. An empty list means `primary`.
     fn from_str(list: &str) -> Result<Self, Self::Err> {
         let mut setting = Self::networks(Vec::new());
         for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -72,7 +72,7 @@ impl NodePortAddresses {
         self.primary || self.all || self.localhost
     }
 
-    /// Selects from the Node object's addresses and from those of the host's interfaces; never loopback ones.
+    /// Selects from the Node object's addresses and from those of the host's interfaces, but never loopback addresses.
     pub fn select(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
         let unlisted: Vec<Family> = self.unlisted().collect();
         let is_selected = |address: &IpAddr| {
@@ -88,7 +88,7 @@ impl NodePortAddresses {
         selected
     }
 
-    /// The primary address of a family, or what it may be.
+    /// The primary address of a family, or the candidates for it.
     fn primary(&self, family: Family, node: &Node, host: &[IpAddr]) -> Vec<IpAddr> {
         let of_family = |address: &&IpAddr| Family::of(**address) == family;
         if let Some(address) = self.bind_address.as_ref().filter(of_family) {
@@ -102,16 +102,16 @@ impl NodePortAddresses {
         node.addresses.iter().find(usable).copied().into_iter().collect()
     }
 
-    /// Whether node ports of a family answer on its loopback address: there is the word for it, or a network of loopback
-    /// addresses that has it. One of all addresses does not count.
+    /// Whether node ports of a family answer on its loopback address: the setting contains a word for it, or a network
+    /// of loopback addresses that includes it. A network of all addresses does not count.
     pub fn has_localhost(&self, family: Family) -> bool {
         let localhost = localhost(family);
         let mut networks = self.networks.iter().filter(|network| network.ip().is_loopback());
         self.localhost || self.all || networks.any(|network| network.contains(localhost))
     }
 
-    /// The families that answer on every address because only networks of another are listed, and of which the host has
-    /// an address that others can reach.
+    /// The families that answer on every address because only networks of the other family are listed, and of which the
+    /// host has an address that other hosts can reach.
     pub fn open_families(&self, host: &[IpAddr]) -> impl Iterator<Item = Family> {
         let is_reachable = |address: &IpAddr| !address.is_loopback() && !is_link_local(address);
         let reachable = host.iter().filter(|address| is_reachable(address));
@@ -119,15 +119,15 @@ impl NodePortAddresses {
         self.unlisted().filter(move |family| of.contains(family))
     }
 
-    /// The families of which no network is listed while one of another is, and no word.
+    /// The families of which no network is listed, if a network of the other family is listed, and no word.
     fn unlisted(&self) -> impl Iterator<Item = Family> {
         let networks = if self.has_words() { &[] } else { &self.networks[..] };
         let is_listed = |family: &Family| networks.iter().any(|network| Family::of(network.ip()) == *family);
         Family::ALL.into_iter().filter(move |family| !networks.is_empty() && !is_listed(family))
     }
 
-    /// Where health checks of Services are answered (`healthCheckNodePort`): on the same addresses, or if that is
-    /// all of a family that the host has, on the unspecified address, which needs one socket only.
+    /// The addresses at which health checks of Services are answered (`healthCheckNodePort`): the same addresses, or,
+    /// if these are all addresses of a family that the host has, the unspecified address, which needs only one socket.
     pub fn health_check_addresses(&self, node: &Node, host: &[IpAddr]) -> BTreeSet<IpAddr> {
         let every = |family: &Family| {
             let mut all = self.networks.iter().filter(|network| network.prefix() == 0);
@@ -154,7 +154,7 @@ impl NodePortAddresses {
     }
 }
 
-/// The loopback address that a family's name `localhost` means.
+/// The loopback address of a family that the name `localhost` stands for.
 pub const fn localhost(family: Family) -> IpAddr {
     match family {
         Family::Ip => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,13 +1,13 @@
 //! `sessionAffinity`: whether clients stay with their endpoint, and for how long.
 //!
-//! What follows from it stands elsewhere: chains that remember clients in [`crate::plane`], and the ids of endpoints
-//! that clients are remembered with in [`crate::placement`].
+//! The consequences are elsewhere: the chains that remember clients in [`crate::plane`], and the endpoint ids that
+//! clients are remembered with in [`crate::placement`].
 
 use crate::model::Service;
 
-/// Timeouts are multiples of the largest of these that is at most an eighth of them, in seconds: common values stay as
-/// they are, and below four minutes none becomes longer by five seconds, after which Kubernetes' own tests expect a client to
-/// be forgotten. So there are at most 136 different ones, up to a day.
+/// Units of timeouts, in seconds. A timeout is rounded up to a multiple of the largest unit that is at most an eighth
+/// of it. Common values stay as they are. Timeouts below four minutes become longer by less than five seconds, after
+/// which Kubernetes' own tests expect a client to be forgotten. There are at most 136 different timeouts, up to a day.
 const TIMEOUT_UNITS: [u32; 12] = [1, 2, 5, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 
 /// Longest timeout that the API allows, in seconds.
@@ -15,8 +15,8 @@ const LONGEST_TIMEOUT: u32 = 86_400;
 
 /// Seconds after a client's last connection during which it stays with its endpoint; `None` without session affinity.
 ///
-/// It is at least what the Service asks for, and at most an eighth more. There is a chain for each timeout, so there
-/// are few of them.
+/// The timeout is at least what the Service asks for, and at most an eighth more. There are only a few different
+/// timeouts, because there is a chain for each.
 pub fn timeout(service: &Service) -> Option<u32> {
     service.affinity_timeout.map(rounded)
 }

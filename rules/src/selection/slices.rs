@@ -1,4 +1,4 @@
-//! The slices of a Service, merged to its endpoints.
+//! The slices of a Service, merged into its endpoints.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -49,7 +49,7 @@ impl<'a> SlicesByPort<'a> {
         Self { resolved: all, state: None }
     }
 
-    /// Those that resolve a port, each with the number that it resolves it to.
+    /// The slices that resolve a port, each with the number to which it resolves the port.
     fn of(&self, port: &ServicePort) -> &[Resolved<'a>] {
         let wanted = (&*port.name, port.protocol);
         let start = self.resolved.partition_point(|other| (other.name, other.protocol) < wanted);
@@ -59,8 +59,8 @@ impl<'a> SlicesByPort<'a> {
 }
 
 /// Merges the slices of a Service for one port and family: one entry for each address and port, sorted. An address may
-/// be in two slices while it moves between them, or when a pod reuses the IP of one that terminates: a terminating copy
-/// never replaces another, any other copy always does. Addresses that cannot be endpoints are left out.
+/// be in two slices while it moves between them, or when a pod reuses the IP of a pod that terminates: a terminating
+/// copy never replaces another copy, any other copy always does. Addresses that cannot be endpoints are left out.
 pub fn merge<'a>(
     slices: &SlicesByPort<'a>,
     port: &ServicePort,

@@ -1,19 +1,19 @@
 //! The conditions `ready`, `serving` and `terminating` of endpoints (KEP-1669).
 //!
-//! `publishNotReadyAddresses` needs no rule of its own: under it the API server's controller marks every endpoint as
+//! `publishNotReadyAddresses` needs no special rule: with it, the API server's controller marks every endpoint as
 //! ready.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::model::Endpoint;
 
-/// The endpoints that serve a ServicePort, sorted: those that are ready or serving, whatever policy, topology or
-/// termination make of them for new flows.
+/// The endpoints that serve a ServicePort, sorted: those that are ready or serving, regardless of how policy, topology
+/// and termination restrict new flows.
 pub type Serving = Arc<[SocketAddr]>;
 
-/// The endpoints that may keep the UDP flows they have: all that serve, terminating or not, and whatever
-/// policy and topology say of new flows. One that is ready gets new flows, so it keeps the old ones even if
-/// it claims not to serve (`publishNotReadyAddresses`).
+/// The endpoints that may keep the UDP flows they have: all that serve, terminating or not, regardless of how policy
+/// and topology restrict new flows. A ready endpoint gets new flows, so it keeps its old flows even if its conditions
+/// state that it does not serve (`publishNotReadyAddresses`).
 pub fn serving(endpoints: &[(SocketAddr, &Endpoint)]) -> Serving {
     endpoints.iter().filter(|(_, e)| e.ready || e.serving).map(|(address, _)| *address).collect()
 }
@@ -23,7 +23,7 @@ pub fn ready(endpoints: &[(SocketAddr, &Endpoint)], admits: impl Fn(&Endpoint) -
     filtered(endpoints, |endpoint| endpoint.ready && admits(endpoint))
 }
 
-/// These ready endpoints; if there is none, those among the admitted that terminate but still serve.
+/// These ready endpoints, or, if there are none, the admitted endpoints that terminate but still serve.
 pub fn or_terminating(
     ready: Vec<SocketAddr>,
     endpoints: &[(SocketAddr, &Endpoint)],
@@ -37,7 +37,7 @@ pub fn or_terminating(
 }
 
 fn filtered(endpoints: &[(SocketAddr, &Endpoint)], admits: impl Fn(&Endpoint) -> bool) -> Vec<SocketAddr> {
-    // Nearly always all of them. What is too much is given back: it is kept for each of very many ports.
+    // Nearly always all endpoints. Excess capacity is given back: the list is kept for each of very many ports.
     let mut filtered = Vec::with_capacity(endpoints.len());
     filtered.extend(endpoints.iter().filter(|(_, e)| admits(e)).map(|(address, _)| *address));
     filtered.shrink_to_fit();

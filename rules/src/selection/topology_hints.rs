@@ -1,4 +1,4 @@
-//! `hints.forNodes` and `hints.forZones`, which the API server's controller sets as `trafficDistribution` asks for.
+//! `hints.forNodes` and `hints.forZones`, which the API server's controller sets according to `trafficDistribution`.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -7,17 +7,17 @@ use crate::model::{Endpoint, Node};
 /// Which hints restrict the selection (KEP-2433, KEP-3015).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
-    /// Those to this node.
+    /// Hints for this node.
     SameNode,
-    /// Those to its zone.
+    /// Hints for its zone.
     SameZone,
-    /// None.
+    /// No hints.
     Anywhere,
 }
 
 impl Topology {
     /// Decided by the ready endpoints only: a level applies if each of them has a hint of that level, and one of these
-    /// names this node or zone.
+    /// hints names this node or zone.
     pub fn of(endpoints: &[(SocketAddr, &Endpoint)], node: &Node) -> Self {
         let level = |hints: fn(&Endpoint) -> &[Arc<str>], own: &str| {
             let mut ready = endpoints.iter().map(|(_, e)| *e).filter(|e| e.ready).peekable();
@@ -56,8 +56,8 @@ impl Topology {
         endpoint.ready && holds && self.admits(endpoint, node)
     }
 
-    /// Whether the level stays when these endpoints are added to those that it was decided by. False if that depends on
-    /// others.
+    /// Whether the level stays when these endpoints are added to the endpoints that decided it. False if that depends
+    /// on other endpoints.
     pub fn stays(self, endpoints: &[&Endpoint], node: &Node) -> bool {
         let has_hint = |endpoint: &Endpoint| match self {
             Self::SameNode => !endpoint.hints.nodes.is_empty(),

@@ -1,7 +1,7 @@
 //! `internalTrafficPolicy` and `externalTrafficPolicy`: which endpoints a frontend leads to, by where they run.
 //!
-//! This is the one place where `Local` is decided. What follows from it stands in [`crate::plane`]: the class of a
-//! frontend, and the slots that it has its endpoints at.
+//! Only this module evaluates `Local`. The consequences are in [`crate::plane`]: the class of a frontend, and the slots
+//! of its endpoints.
 
 use crate::{
     frontends::FrontendKind,

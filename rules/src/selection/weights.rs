@@ -35,18 +35,18 @@ impl Chosen {
         Self { addresses, weights }
     }
 
-    /// How many there are.
+    /// The number of endpoints.
     pub fn len(&self) -> usize {
         self.addresses.len()
     }
 
-    /// How many slots they take if each has as many as it weighs.
+    /// The number of slots that the endpoints take if each has as many slots as its weight.
     pub fn slots(&self) -> usize {
         if self.weights.is_empty() { self.len() } else { self.weights.iter().copied().map(usize::from).sum() }
     }
 
-    /// Repeats each endpoint as many times as its weight, for `most` slots at most. Beyond that weights are made
-    /// coarser, and if there are more endpoints than slots, the first ones have one each.
+    /// Repeats each endpoint as many times as its weight, for at most `most` slots. If these are too few, weights are
+    /// made coarser; if there are more endpoints than slots, only the first endpoints have a slot, one each.
     pub fn spread(mut self, most: usize) -> Vec<SocketAddr> {
         let (slots, count) = (self.slots(), self.len());
         if count > most {
@@ -61,7 +61,7 @@ impl Chosen {
             if slots <= most {
                 return weight;
             }
-            // Each has one slot, and what is left is divided: together they fit.
+            // Each endpoint has one slot, and the other slots are divided, so that all fit.
             1 + weight.saturating_sub(1) * (most - count) / (slots - count)
         };
         let mut spread = Vec::with_capacity(slots.min(most));
