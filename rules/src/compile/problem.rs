@@ -120,7 +120,7 @@ pub fn too_many_affinity_ports(service: &Service) -> Problem {
 /// The problem that the comment on a port's elements is too long for the kernel.
 pub fn cut(service: &Service, port: &ServicePort) -> Problem {
     let message = format!(
-        "port {:?}: namespace, name and port are too long for a comment in the kernel, which is cut at {COMMENT_MAX} bytes",
+        "port {:?}: namespace, name and port are too long for a kernel comment, which is cut at {COMMENT_MAX} bytes",
         port.name
     );
     Problem::notice(service, message)

@@ -3,9 +3,9 @@
 //! The API server assigns ClusterIPs, each to one Service only. Users and controllers write load balancer addresses,
 //! externalIPs, and the endpoints of slices that they create. So a ClusterIP belongs to its Service with all ports,
 //! even those that the Service does not have: another Service that lists the address is not served there
-//! (CVE-2020-8554; kube-proxy serves it, at any port that is free or was written last). An endpoint cannot have a
-//! ClusterIP either, or an address that the API server may assign to a Service: a packet is translated only once, so it
-//! would leave by the default route.
+//! (CVE-2020-8554; kube-proxy serves it, at any port that is free or was written last). An endpoint's address cannot be
+//! a ClusterIP either, or an address that the API server may assign to a Service: a packet is translated only once, so
+//! it would leave by the default route.
 //!
 //! Load balancer addresses and externalIPs are valid endpoints, as they are for kube-proxy: they are routed, and the
 //! node or device that announces them translates the packet. Many are also addresses of nodes (k3s), and so of pods in

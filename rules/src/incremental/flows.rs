@@ -98,7 +98,7 @@ impl Moved {
         Self { gone: without(before, after), listed: without(after, before) }
     }
 
-    /// Whether there are neither.
+    /// Whether both lists are empty.
     pub fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.listed.is_empty()
     }

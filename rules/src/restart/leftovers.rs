@@ -68,8 +68,8 @@ pub struct Leftovers {
 
 impl Leftovers {
     /// Finds the objects that the kernel's ruleset has beyond an incomplete state. Endpoints among them are put into
-    /// the state; the rest is for [`Leftovers::keep`]. The compiler has compiled nothing yet, and must compile the state
-    /// afterwards.
+    /// the state; the rest is for [`Leftovers::keep`]. The compiler has compiled nothing yet, and must compile the
+    /// state afterwards.
     pub fn find(kernel: &Ruleset, compiler: &Compiler, state: &mut State) -> Self {
         let mut leftovers = Self { rest: kernel.clone(), slices: BTreeSet::new() };
         // Endpoints that come back may end a fallback, for example to terminating endpoints: then those are missing.
