@@ -234,7 +234,7 @@ fn an_endpoint_is_left_out_while_it_is_a_services_address() {
     let come = scene.change(&Change::Service(1, Some(plain("10.96.0.2", 2))));
     assert_eq!(scene.endpoints(), ["10.0.0.1", "10.96.0.3"]);
     let said = "Service default/svc-0: endpoint 10.96.0.2 is the ClusterIP of Service default/svc-1, and no endpoint can \
-                be a Service's address; left out";
+                have a Service's address; left out";
     assert_eq!(messages(&come), [said]);
     assert_eq!(come.problems[0].severity, Severity::Notice);
     let in_range = scene.change(&Change::Cidrs(1));
