@@ -1,5 +1,5 @@
 #!/bin/sh
-# Draws the pictures of the documents into a directory (docs unless told), with `portolan` from $PATH.
+# Draws the pictures of the documents into a directory (default: docs) with `portolan` from $PATH.
 set -eu
 docs=$(cd "$(dirname "$0")" && pwd)
 into=$(cd "${1:-$docs}" && pwd)
