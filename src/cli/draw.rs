@@ -63,11 +63,7 @@ pub enum DrawOutput {
 /// Draws Services. Exit status: 0, 1 if a named Service does not exist, 2 for an error.
 pub fn draw(args: &DrawArgs) -> Ended {
     let names = names(args);
-    let wanted = match (names.as_slice(), &args.namespace) {
-        ([name], _) => Wanted::Service(name.clone()),
-        ([], Some(namespace)) => Wanted::Namespace(namespace.as_str().into()),
-        _ => Wanted::All,
-    };
+    let wanted = Wanted::of(&names, args.namespace.as_deref());
     let scene = Scene::open_for(&args.view, &wanted)?;
     let view = scene.view();
     let services = services(args, &names, &scene)?;

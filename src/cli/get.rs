@@ -172,11 +172,7 @@ impl Look {
     fn new(args: &GetArgs) -> Result<Self, Failure> {
         let names: Vec<ObjectName> =
             args.names.iter().map(|name| object_name(name, &args.namespace)).collect();
-        let wanted = match names.as_slice() {
-            [one] => Wanted::Service(one.clone()),
-            [] if !args.all_namespaces => Wanted::Namespace(args.namespace.as_str().into()),
-            _ => Wanted::All,
-        };
+        let wanted = Wanted::of(&names, (!args.all_namespaces).then_some(&args.namespace));
         let scene = Scene::open_for(&args.view, &wanted)?;
         let totals = totals(&scene, args, &wanted);
         let is_meant = |name: &ObjectName| {

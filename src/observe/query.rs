@@ -39,6 +39,15 @@ impl Wanted {
     /// No Service: nothing is at no address.
     pub const NOTHING: Self = Self::Frontend(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
 
+    /// The Services with these names; without names, those of a namespace, or all.
+    pub fn of(names: &[ObjectName], namespace: Option<&str>) -> Self {
+        match (names, namespace) {
+            ([name], _) => Self::Service(name.clone()),
+            ([], Some(namespace)) => Self::Namespace(namespace.into()),
+            _ => Self::All,
+        }
+    }
+
     /// The namespace that the wanted Services are in, if it is one.
     pub fn namespace(&self) -> Option<&str> {
         match self {

@@ -64,7 +64,7 @@ pub struct Compiler {
     /// The node's own addresses, which source ranges may admit.
     node_ips: Vec<IpAddr>,
     service_cidrs: BTreeSet<AddressRange>,
-    port_numbers: HashMap<Family, PortNumbers>,
+    port_numbers: [PortNumbers; Family::ALL.len()],
     number_origin: u16,
     declarations: PerSet<Arc<Set>>,
     flows: TouchedFlows,
@@ -88,7 +88,7 @@ impl Compiler {
             adopted: AdoptedSlots::default(),
             node_ips: Vec::new(),
             service_cidrs: BTreeSet::new(),
-            port_numbers: HashMap::default(),
+            port_numbers: Default::default(),
             number_origin: 0,
             flows: TouchedFlows::default(),
             endpoint_counts: EndpointCounts::default(),
@@ -111,7 +111,7 @@ impl Compiler {
         let mut problems = Vec::new();
         state.clear_dirty();
         for family in Family::ALL {
-            self.port_numbers.entry(family).or_default().reserve(self.adopted.port_numbers(family));
+            self.port_numbers[family as usize].reserve(self.adopted.port_numbers(family));
         }
         // In the order of rank, so that no Service adopts the slots of a frontend that another Service will own.
         let ranked = sort_by_rank(state.services());
@@ -127,7 +127,7 @@ impl Compiler {
             self.compile_one(state.node(), service, before, &mut VecDeque::new(), &mut problems);
         }
         self.adopted = AdoptedSlots::default();
-        for numbers in self.port_numbers.values_mut() {
+        for numbers in &mut self.port_numbers {
             numbers.reserve(HashSet::default());
         }
         self.declare_sizes(kernel);
@@ -186,7 +186,7 @@ impl Compiler {
     pub fn set_number_origin(&mut self, origin: u16) {
         self.number_origin = origin;
         for family in Family::ALL {
-            self.port_numbers.entry(family).or_default().start_after(origin);
+            self.port_numbers[family as usize].start_after(origin);
         }
     }
 
@@ -385,7 +385,7 @@ impl Compiler {
                 adopted: &adopted,
                 number_origin: self.number_origin,
                 port_number: &mut |family, adopted| {
-                    let numbers = self.port_numbers.entry(family).or_default();
+                    let numbers = &mut self.port_numbers[family as usize];
                     adopted.filter(|number| numbers.adopt(*number)).or_else(|| numbers.take())
                 },
             };
@@ -449,7 +449,7 @@ impl Compiler {
             ports.filter_map(|port| Some((port.family, port.affinity.as_ref()?.port))).collect()
         };
         for (family, number) in numbers(before).difference(&numbers(after)) {
-            self.port_numbers.entry(*family).or_default().release(*number);
+            self.port_numbers[*family as usize].release(*number);
         }
     }
 

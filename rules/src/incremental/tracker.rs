@@ -100,7 +100,7 @@ impl Tracker {
 
     /// Notes that one more frontend uses a class.
     pub fn retain_class(&mut self, family: Family, class: Class) {
-        if class.is_constant() {
+        if Class::CONSTANT.contains(&class) {
             return;
         }
         let references = self.classes.entry((family, class)).or_default();

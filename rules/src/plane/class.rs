@@ -229,11 +229,6 @@ impl Class {
         }
     }
 
-    /// Whether the class always exists.
-    pub fn is_constant(self) -> bool {
-        Self::CONSTANT.contains(&self)
-    }
-
     /// The chains of this class.
     pub fn chains(self, config: &Config, family: Family) -> Vec<Chain> {
         let mark = || Rule::new([config.mark()]);

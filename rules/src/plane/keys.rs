@@ -173,26 +173,20 @@ pub const ENDPOINT_MASK: u32 = 0xffff;
 /// endpoint ids.
 pub fn first_slot(set: SetName, key: &Concat) -> Option<(SetName, Concat)> {
     let attributes = attributes_of(set)?;
-    let (frontend, number) = split(key).filter(|_| is_at_endpoint_id(key))?;
+    let (frontend, number) = split(key).filter(|(_, number)| (number & !LOCAL_SLOTS) >> 16 != 0)?;
     let slot = ClassId(attribute::SLOTS | number & LOCAL_SLOTS);
     Some((attributes, Concat::from_bytes(frontend).with(slot.into())))
 }
 
 /// Whether this is the key of the attribute of a first slot ([`first_slot`]).
 pub fn is_first_slot(set: SetName, key: &Concat) -> bool {
-    Keys::ALL.iter().any(|keys| keys.attributes() == set)
-        && split(key).is_some_and(|(_, number)| number & !LOCAL_SLOTS == attribute::SLOTS)
+    is_of_attributes(set) && split(key).is_some_and(|(_, number)| number & !LOCAL_SLOTS == attribute::SLOTS)
 }
 
 /// Splits a key into the number at its end and the bytes before it.
 fn split(key: &Concat) -> Option<(&[u8], u32)> {
     let (rest, number) = key.as_bytes().split_last_chunk()?;
     Some((rest, u32::from_ne_bytes(*number)))
-}
-
-/// Whether this is the key of an endpoint at its endpoint id, rather than at a slot.
-pub fn is_at_endpoint_id(key: &Concat) -> bool {
-    split(key).is_some_and(|(_, number)| (number & !LOCAL_SLOTS) >> 16 != 0)
 }
 
 /// The key of the endpoint whose id an attribute holds.

@@ -256,7 +256,7 @@ fn port_row(beside: &Beside<'_>, explained: &ExplainedService, port: &ExplainedP
     }
 }
 
-pub const fn protocol(protocol: Protocol) -> &'static str {
+const fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",

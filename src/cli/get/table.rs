@@ -111,11 +111,12 @@ pub fn watched(
 }
 
 fn heads(args: &GetArgs, listed: Listed) -> Cells<'static> {
+    fn titles<T>(columns: Vec<Column<'_, T>>) -> Cells<'static> {
+        columns.into_iter().map(|(title, _)| title.into()).collect()
+    }
     match listed {
-        Listed::Services => shown(args, service_columns()).iter().map(|(title, _)| (*title).into()).collect(),
-        Listed::Endpoints => {
-            shown(args, endpoint_columns()).iter().map(|(title, _)| (*title).into()).collect()
-        }
+        Listed::Services => titles(shown(args, service_columns())),
+        Listed::Endpoints => titles(shown(args, endpoint_columns())),
     }
 }
 

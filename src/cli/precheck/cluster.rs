@@ -4,6 +4,7 @@ use super::outcome::{Check, or_ok};
 use crate::{
     config::settings::RunSettings,
     source::cluster::{Cluster, Inspection, Options},
+    text::first,
 };
 
 /// How many names of Nodes are shown.
@@ -52,9 +53,7 @@ fn describe(inspection: &Inspection, node: &str) -> Vec<Check> {
             checks.push(Check::ok("node", format!("there is a Node {node}")));
         }
         Ok(Some(names)) => {
-            let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-            let more = if names.len() > SHOWN { ", …" } else { "" };
-            let message = format!("there is no Node {node:?}; there are {shown}{more}");
+            let message = format!("there is no Node {node:?}; there are {}", first(names, SHOWN));
             checks.push(Check::failed(
                 "node",
                 message,
