@@ -2,7 +2,7 @@
 
 use portolan::kernel::nftables::{Commit, Error, Kernel, Tables};
 use portolan_rules::{
-    compile::{Compiler, Update},
+    compile::{Compiler, Plan},
     incremental::plan::{Act, PART},
     ruleset::{Ruleset, Transaction, diff::diff_into},
 };
@@ -16,7 +16,7 @@ pub fn creation(compiler: &Compiler) -> Transaction {
 ///
 /// # Errors
 /// What the kernel refuses.
-pub fn commit(kernel: &mut Kernel, compiler: &mut Compiler, update: &Update) -> Result<Commit, Error> {
+pub fn commit(kernel: &mut Kernel, compiler: &mut Compiler, update: &Plan) -> Result<Commit, Error> {
     let mut all = Commit::default();
     for step in &update.steps {
         add(&mut all, kernel.commit(step)?);

@@ -1,7 +1,7 @@
 //! Compiles Kubernetes Services and `EndpointSlices` into an nftables ruleset.
 //!
 //! The API is small: a [`state::State`] takes the objects of the cluster, a [`compile::Compiler`] takes the state and
-//! gives an [`Update`](compile::Update): the transactions to commit. Everything here is a pure function of its
+//! gives a [`Plan`](compile::Plan): the transactions to commit. Everything here is a pure function of its
 //! arguments: no I/O, no clock, no unsafe code.
 //!
 //! The modules, in the order in which data passes through them; each uses only those before it:

@@ -40,7 +40,7 @@ use super::{
 
 /// The outcome of compiling what changed.
 #[derive(Debug, Default)]
-pub struct Update {
+pub struct Plan {
     /// The transactions to commit, in order. They leave out families that must be rebuilt ([`Compiler::rebuild`]).
     /// Objects that are no longer wanted are deleted later ([`Compiler::retire`]).
     pub steps: Vec<Transaction>,
@@ -163,7 +163,7 @@ impl Compiler {
     }
 
     /// Compiles what changed in the state since the last call.
-    pub fn update(&mut self, state: &mut State) -> Update {
+    pub fn update(&mut self, state: &mut State) -> Plan {
         self.tracker.track();
         let mut problems = Vec::new();
         let changed = state.take_changed();
@@ -177,7 +177,7 @@ impl Compiler {
         let recompiled = whole.len();
         self.compile_all(state, whole, &mut problems);
         let steps = self.plan();
-        Update { steps, problems, stale: self.take_stale(state, &changed), recompiled }
+        Plan { steps, problems, stale: self.take_stale(state, &changed), recompiled }
     }
 
     /// Sets the origin of port numbers and endpoint ids: new numbers are counted from there. If an earlier run left

@@ -16,7 +16,7 @@ use portolan_rules::{
 use crate::{
     apply::Apply as _,
     cluster::{plain_shape, service, slice, state},
-    plan::Plan,
+    plan::WholePlan,
 };
 
 /// Endpoints of each Service.
@@ -47,21 +47,21 @@ impl Cluster {
     }
 
     /// What the kernel is sent for what has changed in the state.
-    fn update(&mut self) -> Plan {
+    fn update(&mut self) -> WholePlan {
         self.compile().0
     }
 
     /// The same, and how many Services were compiled as a whole.
-    fn compile(&mut self) -> (Plan, usize) {
+    fn compile(&mut self) -> (WholePlan, usize) {
         let update = self.compiler.update(&mut self.state);
         let recompiled = update.recompiled;
-        let plan = Plan::of(&mut self.compiler, &update);
+        let plan = WholePlan::of(&mut self.compiler, &update);
         self.kernel = plan.apply(&self.kernel).expect("the kernel takes it");
         (plan, recompiled)
     }
 
     /// The same after Service `n` has other endpoints.
-    fn endpoints(&mut self, n: u32, endpoints: impl IntoIterator<Item = u32>) -> Plan {
+    fn endpoints(&mut self, n: u32, endpoints: impl IntoIterator<Item = u32>) -> WholePlan {
         set_endpoints(&mut self.state, n, endpoints);
         self.update()
     }
@@ -93,7 +93,7 @@ fn name(n: u32) -> ObjectName {
 
 /// The operations of each transaction that is committed at once, and of those that follow later, in one word each: what
 /// it does, and to which set.
-fn phases(plan: &Plan) -> [Vec<Vec<String>>; 2] {
+fn phases(plan: &WholePlan) -> [Vec<Vec<String>>; 2] {
     assert!(!plan.is_rebuild());
     [&plan.steps, &plan.retired].map(|transactions| transactions.iter().map(words).collect())
 }

@@ -24,7 +24,7 @@ use proptest::{collection::vec, prelude::*};
 
 use apply::Apply as _;
 use cluster::{Change, apply, change, plain_shape, service, slice, state};
-use plan::Plan;
+use plan::WholePlan;
 
 /// Has all source ranges stand in the first list: in which they do depends on what was there before.
 fn one_list_of_ranges(table: &mut Table) {
@@ -101,7 +101,7 @@ proptest! {
                 history.push(change.clone());
             }
             let update = compiler.update(&mut state);
-            let plan = Plan::of(&mut compiler, &update);
+            let plan = WholePlan::of(&mut compiler, &update);
             let after = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&after, &compiler.ruleset(), "the plan leads to the compiled ruleset");
 
@@ -127,7 +127,7 @@ proptest! {
             // Whatever the kernel holds is made equal.
             for present in [Ruleset::default(), after.clone(), fresh.ruleset()] {
                 let desired = compiler.ruleset();
-                let plan = Plan::equal(&mut compiler, &present, desired.clone());
+                let plan = WholePlan::equal(&mut compiler, &present, desired.clone());
                 let made = plan.apply(&present).map_err(|e| TestCaseError::fail(e.to_string()))?;
                 prop_assert_eq!(made, desired);
             }
@@ -182,7 +182,7 @@ fn a_set_that_is_outgrown_is_made_anew_beside_what_is_in_force() {
         .collect();
     state.set_slice(&name, Some(Arc::new(many)));
     let update = compiler.update(&mut state);
-    let plan = Plan::of(&mut compiler, &update);
+    let plan = WholePlan::of(&mut compiler, &update);
     assert!(plan.is_rebuild());
     let after = plan.apply(&before).expect("the kernel takes it");
     assert_eq!(after, compiler.ruleset());

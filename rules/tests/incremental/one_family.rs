@@ -10,7 +10,7 @@ use proptest::{collection::vec, prelude::*};
 use crate::{
     apply::Apply as _,
     cluster::{self, apply, change},
-    plan::Plan,
+    plan::WholePlan,
     without_slots,
 };
 
@@ -40,11 +40,11 @@ proptest! {
             }
             let update = compiler.update(&mut state);
             prop_assert!(update.steps.iter().all(is_of_family), "{:?}", update.steps);
-            let plan = Plan::of(&mut compiler, &update);
+            let plan = WholePlan::of(&mut compiler, &update);
             kernel = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&kernel, &compiler.ruleset());
             let update = full.update(&mut full_state);
-            Plan::of(&mut full, &update);
+            WholePlan::of(&mut full, &update);
             prop_assert_eq!(without_slots(&kernel), without_slots(&of_family(&full.ruleset())));
         }
         prop_assert!(compiler.is_held_by(&kernel));

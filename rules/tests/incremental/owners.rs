@@ -5,7 +5,7 @@ mod objects;
 use std::{net::IpAddr, sync::Arc};
 
 use portolan_rules::{
-    compile::{Compiler, Loaded, Severity, Update},
+    compile::{Compiler, Loaded, Plan, Severity},
     model::{ObjectName, Service},
     plane::Config,
     ruleset::{DataType, ElementData, Family, Operation, Ruleset, Value, diff::diff},
@@ -14,7 +14,7 @@ use portolan_rules::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::{apply::Apply as _, cluster, plan::Plan, without_slots};
+use crate::{apply::Apply as _, cluster, plan::WholePlan, without_slots};
 use objects::{Change, Condition, Objects, Shape, change, name, ready, service, slice};
 
 /// An address at the beginning of a key or value.
@@ -62,7 +62,7 @@ proptest! {
                 objects.apply(change, &mut compiler, &mut state);
             }
             let update = compiler.update(&mut state);
-            let plan = Plan::of(&mut compiler, &update);
+            let plan = WholePlan::of(&mut compiler, &update);
             kernel = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&kernel, &compiler.ruleset(), "the transaction leads to the compiled ruleset");
 
@@ -133,10 +133,11 @@ impl Scene {
         Self { objects: Objects::default(), state, compiler, kernel }
     }
 
-    fn change(&mut self, change: &Change) -> Update {
+    fn change(&mut self, change: &Change) -> Plan {
         self.objects.apply(change, &mut self.compiler, &mut self.state);
         let update = self.compiler.update(&mut self.state);
-        self.kernel = Plan::of(&mut self.compiler, &update).apply(&self.kernel).expect("the kernel takes it");
+        self.kernel =
+            WholePlan::of(&mut self.compiler, &update).apply(&self.kernel).expect("the kernel takes it");
         update
     }
 
@@ -158,7 +159,7 @@ fn plain(cluster_ip: &'static str, created: i64) -> Shape {
     Shape { created: Some(created), cluster_ip, load_balancer, external, ports: vec![80], udp: false }
 }
 
-fn messages(update: &Update) -> Vec<String> {
+fn messages(update: &Plan) -> Vec<String> {
     update.problems.iter().map(ToString::to_string).collect()
 }
 

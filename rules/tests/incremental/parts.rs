@@ -10,7 +10,7 @@ use proptest::{collection::vec, prelude::*};
 use crate::{
     apply::Apply as _,
     cluster::{apply, change, state},
-    plan::Plan,
+    plan::WholePlan,
 };
 
 /// The ruleset whatever sizes its sets are declared with: before a cold start, these are an estimate.
@@ -69,7 +69,7 @@ proptest! {
             let (update, of_whole) = (compiler.update(&mut state), whole.update(&mut whole_state));
             prop_assert_eq!(&update.problems, &of_whole.problems);
             prop_assert_eq!(&update.stale, &of_whole.stale);
-            let (plan, whole_plan) = (Plan::of(&mut compiler, &update), Plan::of(&mut whole, &of_whole));
+            let (plan, whole_plan) = (WholePlan::of(&mut compiler, &update), WholePlan::of(&mut whole, &of_whole));
             kernel = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             whole_kernel = whole_plan.apply(&whole_kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&kernel, &compiler.ruleset());

@@ -1,7 +1,7 @@
 //! A plan and what it leads to.
 
 use portolan_rules::{
-    compile::{Compiler, Update},
+    compile::{Compiler, Plan},
     incremental::plan::{Act, PART},
     ruleset::{Ruleset, Transaction},
 };
@@ -9,14 +9,14 @@ use portolan_rules::{
 use crate::apply::{Apply as _, Refusal};
 
 /// All acts of an update or a comparison, and the transactions that remove what nothing leads to any more.
-pub struct Plan {
+pub struct WholePlan {
     pub steps: Vec<Transaction>,
     pub acts: Vec<Act>,
     pub retired: Vec<Transaction>,
 }
 
-impl Plan {
-    pub fn of(compiler: &mut Compiler, update: &Update) -> Self {
+impl WholePlan {
+    pub fn of(compiler: &mut Compiler, update: &Plan) -> Self {
         let mut acts = Vec::new();
         compiler.rebuild(&mut |act| {
             acts.push(act);

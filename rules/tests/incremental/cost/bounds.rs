@@ -18,7 +18,7 @@ use portolan_rules::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::plan::Plan;
+use crate::plan::WholePlan;
 
 /// Slots, and frontends, of a Service at most.
 const MOST: usize = 65_536;
@@ -315,14 +315,14 @@ fn an_honest_service_has_all_that_it_asks_for() {
 }
 
 /// What one more endpoint costs, and one less.
-fn grow_and_shrink(asked: &Asked) -> [Plan; 2] {
+fn grow_and_shrink(asked: &Asked) -> [WholePlan; 2] {
     let (mut state, mut compiler, known) = compile(std::slice::from_ref(asked));
     [asked.endpoints + 1, asked.endpoints].map(|endpoints| {
         set(&mut state, 0, &Asked { endpoints, ..asked.clone() });
         let update = compiler.update(&mut state);
         let news: Vec<_> = update.problems.iter().filter(|problem| !known.contains(problem)).collect();
         assert!(news.len() <= 1, "what is known is not reported again: {news:?}");
-        Plan::of(&mut compiler, &update)
+        WholePlan::of(&mut compiler, &update)
     })
 }
 
