@@ -37,7 +37,7 @@ impl Gatherer {
     }
 
     /// Takes a notification; returns the change if it was the last of another process's commit to our tables.
-    fn take(&mut self, event: nftables::Event) -> Option<ForeignChange> {
+    fn take(&mut self, event: nftables::Notification) -> Option<ForeignChange> {
         let Some(by) = event.generation else {
             let family = Family::ALL.into_iter().find(|family| family.number() == event.family);
             if let Some(family) = family.filter(|_| event.table.as_ref() == Some(&self.table)) {
@@ -73,9 +73,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// Waits for the next notification.
-type Receive = Box<dyn FnMut() -> Result<nftables::Event, nftables::Error>>;
+type Receive = Box<dyn FnMut() -> Result<nftables::Notification, nftables::Error>>;
 
-fn receive(monitor: &mut Monitor) -> Result<nftables::Event, nftables::Error> {
+fn receive(monitor: &mut Monitor) -> Result<nftables::Notification, nftables::Error> {
     loop {
         if let Some(event) = monitor.receive()? {
             return Ok(event);
@@ -266,8 +266,8 @@ mod tests {
         Gatherer::new("portolan".into(), OWN)
     }
 
-    fn object(family: u8, table: &str, set: Option<&str>) -> nftables::Event {
-        nftables::Event {
+    fn object(family: u8, table: &str, set: Option<&str>) -> nftables::Notification {
+        nftables::Notification {
             family,
             table: Some(table.into()),
             set: set.map(Into::into),
@@ -276,9 +276,9 @@ mod tests {
         }
     }
 
-    fn end(thread: u32) -> nftables::Event {
+    fn end(thread: u32) -> nftables::Notification {
         let generation = Some(Generation { id: 3, thread, process: "nft".into() });
-        nftables::Event { family: 0, table: None, set: None, keys: Vec::new(), generation }
+        nftables::Notification { family: 0, table: None, set: None, keys: Vec::new(), generation }
     }
 
     #[test]
@@ -301,8 +301,9 @@ mod tests {
     #[test]
     fn elements_are_named_unless_anything_else_was_touched() {
         let key = |n: u8| Concat::from_bytes(&[n; 4]);
-        let element = |n| nftables::Event { keys: vec![key(n)], ..object(2, "portolan", Some("frontends")) };
-        let touched = |events: Vec<nftables::Event>| {
+        let element =
+            |n| nftables::Notification { keys: vec![key(n)], ..object(2, "portolan", Some("frontends")) };
+        let touched = |events: Vec<nftables::Notification>| {
             let mut gatherer = gatherer();
             assert!(events.into_iter().all(|event| gatherer.take(event).is_none()));
             gatherer.take(end(8)).unwrap().elements
@@ -314,8 +315,10 @@ mod tests {
             assert_eq!(touched(vec![element(1), other.clone()]), None);
             assert_eq!(touched(vec![other, element(1)]), None);
         }
-        let many =
-            |n: u32| nftables::Event { keys: vec![Concat::from_bytes(&n.to_be_bytes())], ..element(0) };
+        let many = |n: u32| nftables::Notification {
+            keys: vec![Concat::from_bytes(&n.to_be_bytes())],
+            ..element(0)
+        };
         assert_eq!(touched((0..10_000).map(many).collect()), None, "they are too many to look at one by one");
     }
 
@@ -329,7 +332,7 @@ mod tests {
     }
 
     /// A socket that has these notifications, and then fails.
-    fn scripted(mut events: Vec<nftables::Event>) -> Receive {
+    fn scripted(mut events: Vec<nftables::Notification>) -> Receive {
         let failed = || nftables::Error::Io {
             what: "cannot receive from the kernel",
             source: std::io::Error::other("it failed"),

@@ -33,7 +33,7 @@ pub use self::{
     dump::{Everything, FOREIGN_PRIORITY, LARGE, Scope, Wanted, is_large},
     error::Error,
     handle::Kernel,
-    monitor::{Event, Generation, Monitor, Subscription},
+    monitor::{Generation, Monitor, Notification, Subscription},
     neighbours::{Neighbour, Proxy},
     owner::Ownership,
     probe::{Feature, Features, Served},

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use portolan::kernel::nftables::{Batch, Error, Event, Kernel, Monitor, Tables};
+use portolan::kernel::nftables::{Batch, Error, Kernel, Monitor, Notification, Tables};
 use portolan_rules::ruleset::{
     Concat, Element, Elements, Family, Name, Operation, Ruleset, Set, Transaction,
 };
@@ -234,7 +234,7 @@ fn a_transaction_is_refused_after_others_committed_if_that_matters() {
 }
 
 /// All that a monitor has to say; nothing if some of it was lost.
-fn heard(monitor: &mut Monitor) -> Option<Vec<Event>> {
+fn heard(monitor: &mut Monitor) -> Option<Vec<Notification>> {
     let mut events = Vec::new();
     while let Some(event) = monitor.receive().ok()? {
         events.push(event);
@@ -271,7 +271,7 @@ fn the_monitor_hears_of_our_elements_wherever_they_stand_in_a_commit() {
         };
         nft(&["-f", "-"], Some(&(0..60).map(element).collect::<String>()));
         let events = heard(&mut monitor).unwrap();
-        let is_ours = |event: &&Event| event.table.as_deref() == Some(TABLE);
+        let is_ours = |event: &&Notification| event.table.as_deref() == Some(TABLE);
         assert_eq!(events.iter().filter(is_ours).count(), 1, "as number {ours}");
     }
 }

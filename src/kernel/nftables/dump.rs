@@ -116,7 +116,7 @@ pub(super) fn dump(
 fn changed(monitor: &mut Monitor, table: &str) -> Result<bool, Error> {
     loop {
         match monitor.receive() {
-            Ok(Some(event)) if event.table.as_deref() != Some(table) => {}
+            Ok(Some(notification)) if notification.table.as_deref() != Some(table) => {}
             Ok(None) => return Ok(false),
             Ok(Some(_)) | Err(Error::Unknown(_)) => return Ok(true),
             Err(error) => return Err(error),

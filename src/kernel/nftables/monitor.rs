@@ -45,7 +45,7 @@ impl Generation {
 
 /// One notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct Notification {
     /// Family of the table (`NFPROTO_…`).
     pub family: u8,
     /// The table's name; `None` if the notification is about the generation.
@@ -61,7 +61,7 @@ pub struct Event {
 /// A subscription to the changes of all rulesets in one network namespace. Its file descriptor can be polled.
 pub struct Monitor {
     connection: Connection,
-    events: VecDeque<Event>,
+    notifications: VecDeque<Notification>,
 }
 
 impl AsFd for Monitor {
@@ -93,7 +93,7 @@ impl Monitor {
 
     /// Opens the socket without subscribing.
     pub(super) fn unsubscribed() -> Result<Self, Error> {
-        Ok(Self { connection: Connection::open()?, events: VecDeque::new() })
+        Ok(Self { connection: Connection::open()?, notifications: VecDeque::new() })
     }
 
     /// Makes the kernel drop most notifications about tables of other names. If it cannot, they are skipped when they
@@ -112,7 +112,7 @@ impl Monitor {
 
     /// Discards all notifications that have arrived.
     pub(super) fn discard(&mut self) -> Result<(), Error> {
-        self.events.clear();
+        self.notifications.clear();
         self.connection.drain()
     }
 
@@ -126,22 +126,23 @@ impl Monitor {
     ///
     /// # Errors
     /// [`Error::Unknown`] if notifications were lost: the kernel does not wait for a slow reader.
-    pub fn receive(&mut self) -> Result<Option<Event>, Error> {
-        while self.events.is_empty() {
+    pub fn receive(&mut self) -> Result<Option<Notification>, Error> {
+        while self.notifications.is_empty() {
             match self.connection.receive(false)? {
                 Received::Nothing => return Ok(None),
                 Received::Lost => return Err(Error::Unknown("notifications were lost".to_owned())),
                 Received::Bytes(length) => {
-                    let Self { connection, events } = self;
-                    events.extend(connection.messages(length).filter_map(|message| event(&message)));
+                    let Self { connection, notifications } = self;
+                    notifications
+                        .extend(connection.messages(length).filter_map(|message| notification(&message)));
                 }
             }
         }
-        Ok(self.events.pop_front())
+        Ok(self.notifications.pop_front())
     }
 }
 
-fn event(message: &Message<'_>) -> Option<Event> {
+fn notification(message: &Message<'_>) -> Option<Notification> {
     if message.kind >> 8 != NFNL_SUBSYS_NFTABLES {
         return None;
     }
@@ -158,7 +159,7 @@ fn event(message: &Message<'_>) -> Option<Event> {
         NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => keys(attributes).unwrap_or_default(),
         _ => Vec::new(),
     };
-    Some(Event { family: message.family(), table, set, keys, generation })
+    Some(Notification { family: message.family(), table, set, keys, generation })
 }
 
 /// The keys of the elements in a message; `None` if an element has no key, as the catch-all element.
