@@ -1,8 +1,8 @@
 //! The reconciler: keeps the kernel equal to the state.
 //!
-//! Normally a change is compiled and committed on its own, without reading the kernel. Whenever it is not
-//! certain what the kernel holds, at the start, after a commit that failed or whose outcome is unknown, and when
-//! another process changed our tables, they are read back and the whole difference is committed.
+//! Normally each change is compiled and committed alone, without reading the kernel. The tables are read back, and the
+//! whole difference is committed, whenever it is uncertain what the kernel holds: at the start, after a commit that
+//! failed or whose outcome is unknown, and after another process changed our tables.
 
 mod answer;
 mod back_off;

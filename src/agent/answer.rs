@@ -1,4 +1,4 @@
-//! Answers what the agent holds.
+//! Answers queries about what the agent holds.
 
 use std::{collections::BTreeSet, iter, net::IpAddr, sync::Arc};
 
@@ -16,13 +16,13 @@ use crate::{
 };
 
 impl<T: Tables> Agent<T> {
-    /// Answers a question. Copies pointers only.
+    /// Answers a query. Copies only pointers.
     pub fn answer(&self, query: Query) {
-        // The query may have been given up.
+        // The sender of the query may have stopped waiting.
         let _ = query.reply.send(self.snapshot(&query.wanted));
     }
 
-    /// What it holds of these Services.
+    /// Returns what the agent holds about these Services.
     fn snapshot(&self, wanted: &Wanted) -> Snapshot {
         let found = self.state.entries().filter(|(name, entry)| is_wanted(wanted, name, entry));
         let entries: Vec<&ServiceState> = if *wanted == Wanted::All {
@@ -52,7 +52,7 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// The other Services that decide on the frontends and endpoints of one.
+    /// Returns the other Services that affect the frontends and endpoints of this Service.
     fn others(&self, name: &ObjectName) -> Vec<&ObjectName> {
         let Some(entry) = self.state.entry(name) else { return Vec::new() };
         let Some(service) = &entry.service else { return Vec::new() };

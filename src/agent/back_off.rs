@@ -1,17 +1,17 @@
-//! The back-off of repairs: changes of other processes are undone at once, unless they go on.
+//! The back-off of repairs: changes by other processes are undone at once, unless they continue.
 
 use std::time::{Duration, Instant};
 
 /// This many repairs in a row are made without a wait.
 const AT_ONCE: u32 = 5;
-/// The next waits this long after the one before, and each further one twice as long.
+/// The next repair waits this long after the one before; each further wait is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// The wait grows until repairs take one part in this many of the time: the cost of a repair decides whether broken rules
-/// or a busy node are worse.
+/// The wait grows to this many times the cost of a repair, within the two limits below: the cost decides whether broken
+/// rules or a busy node is worse.
 const SHARE: u32 = 20;
-/// The longest wait is at least this,
+/// Lower limit of the longest wait.
 const LEAST_MAX_WAIT: Duration = Duration::from_secs(1);
-/// and to this at most.
+/// Upper limit of the longest wait.
 const MOST_MAX_WAIT: Duration = Duration::from_mins(1);
 /// The back-off ends when no repair was made for this long after the wait.
 const QUIET: Duration = Duration::from_secs(10);
@@ -22,13 +22,13 @@ pub(super) struct BackOff {
     /// Repairs since the last quiet time.
     repairs: u32,
     last: Option<Instant>,
-    /// The time that the last one took.
+    /// How long the last repair took.
     cost: Duration,
 }
 
 impl BackOff {
-    /// Notes a repair and the time that it took. Not for repairs that came with a change of a Service: they must not delay
-    /// the next.
+    /// Notes a repair and how long it took. Repairs that came with a change of a Service are not noted: they must not
+    /// delay the next repair.
     pub(super) fn repaired(&mut self, now: Instant, cost: Duration) {
         self.end_if_quiet(now);
         self.repairs = self.repairs.saturating_add(1);

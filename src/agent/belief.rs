@@ -1,22 +1,22 @@
-//! What the reconciler believes of the kernel: a pure function of what happened.
+//! What the reconciler believes about the kernel: a pure function of events.
 //!
 //! | belief | event | then |
 //! |---|---|---|
 //! | unknown | the kernel was read and made equal | certain |
-//! | any other | a commit failed, of which it is known what it was to write | doubt of that, at once |
-//! | any other | another commit failed, or the rules themselves are to differ | doubt of everything, at once |
-//! | any other | another process changed elements of our tables, and nothing else | doubt of these, when a repair is due |
-//! | any other | another process changed our tables | doubt of the sets that this touched, when a repair is due |
-//! | any other | notifications were lost | doubt of the sets that have another number of elements, when a repair is due |
+//! | any other | a commit failed, and its operations are known | doubt of what they change, at once |
+//! | any other | another commit failed, or rules must change that no update contains | doubt of everything, at once |
+//! | any other | another process changed only elements of our tables | doubt of these elements, when a repair is due |
+//! | any other | another process changed more of our tables | doubt of the sets that it touched, when a repair is due |
+//! | any other | notifications were lost | doubt of the sets with a wrong number of elements, when a repair is due |
 //! | any other | a commit of another process may have been missed | the same |
-//! | certain | the time for a full comparison, and every commit since the last was noticed | the same |
-//! | any other | the time for a full comparison, of few elements | doubt of everything, at once |
-//! | any other | the time for a full comparison, of many elements | the same, and a comparison in parts begins |
-//! | any other | all parts were compared | doubt of what has no part, and of sets that have another number of elements, at once |
+//! | certain | a full comparison is due, but every commit since the last one was noticed | unchanged |
+//! | any other | a full comparison of few elements is due | doubt of everything, at once |
+//! | any other | a full comparison of many elements is due | unchanged, and a comparison in parts begins |
+//! | any other | all parts were compared | doubt of the rest, and of sets with a wrong number of elements, at once |
 //! | doubt | further doubt | both |
-//! | doubt | the kernel was read and made equal | certain, but for what may have been missed since the reading |
+//! | doubt | the kernel was read and made equal | certain, except for what may have been missed since the reading |
 //!
-//! While a doubt waits, changes are committed as if there were none.
+//! While a doubt waits, changes are committed as if there were no doubt.
 
 use std::time::Instant;
 
@@ -25,31 +25,31 @@ use portolan_rules::ruleset::{Family, Set};
 use super::event::Touched;
 use crate::kernel::nftables::{Generation, Scope};
 
-/// What is believed of the kernel.
+/// What is believed about the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Belief {
-    /// It was never read, and nothing was compiled for it.
+    /// The kernel was never read, and nothing was compiled for it.
     #[default]
     Unknown,
-    /// It may differ from what was last compiled.
+    /// The kernel may differ from what was last compiled.
     InDoubt(Doubt),
-    /// It holds what was last compiled.
+    /// The kernel holds what was last compiled.
     Certain(LastReading),
 }
 
 /// The last reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LastReading {
-    /// The generation then: other processes' commits up to it were seen.
+    /// The generation at the reading: other processes' commits up to this generation were seen.
     pub generation: u32,
     /// Whether all elements were compared since notifications were last lost.
     pub compared: Compared,
 }
 
-/// How far elements were compared of which no change is known.
+/// How far the elements without a known change were compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// Not since notifications were lost.
+    /// They were not compared since notifications were lost.
     No,
     /// They are to be compared, in parts, between commits.
     Due,
@@ -58,16 +58,16 @@ pub(super) enum Compared {
         /// Whether notifications were lost since the first part.
         lost: bool,
     },
-    /// All were, since notifications were last lost.
+    /// All were compared since notifications were last lost.
     All,
 }
 
 impl Compared {
-    /// After notifications were lost.
+    /// Returns the state after notifications were lost.
     const fn lost(self) -> Self {
         match self {
             Self::Due => Self::Due,
-            // Each part is still compared once: what was different before the first part is found.
+            // Each part is still compared once: differences from before the first part are found.
             Self::UnderWay { .. } => Self::UnderWay { lost: true },
             Self::No | Self::All => Self::No,
         }
@@ -81,7 +81,7 @@ pub(super) struct Doubt {
     pub reading: LastReading,
     /// What may differ.
     pub sets: Sets,
-    /// When to read for its own sake; `None` if the next reconcile reads, whatever its reason.
+    /// When to read because of this doubt alone; `None` if the next reconcile reads, whatever its cause.
     pub due: Option<Instant>,
     /// Whether there is a difference that is our own doing.
     pub is_ours: bool,
@@ -89,16 +89,16 @@ pub(super) struct Doubt {
     pub seen: Option<Instant>,
     /// The last commit of another process to our tables, if it is known.
     pub by: Option<Generation>,
-    /// What may have been missed last: a reading of before does not settle it.
+    /// The last commits that may have been missed: an earlier reading does not settle the doubt about them.
     pub missed: Option<Missed>,
 }
 
 /// Commits of other processes that may have been missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missed {
-    /// The generation up to which there may be some: a reading of this one has seen them.
+    /// The generation up to which commits may have been missed. A reading at this generation has seen them.
     pub generation: u32,
-    /// When it was noticed that it may have been missed.
+    /// When it was noticed that commits may have been missed.
     pub seen: Instant,
     /// When to look.
     pub due: Instant,
@@ -109,11 +109,11 @@ pub(super) struct Missed {
 pub(super) enum Sets {
     /// Everything.
     All,
-    /// Declarations, chains and rules, and the elements of some sets:
+    /// Declarations, chains and rules, and the elements of some sets.
     Some {
-        /// These,
+        /// The sets that are named.
         named: Scope,
-        /// and those that do not have as many elements as they should.
+        /// Whether sets with a wrong number of elements are added.
         miscounted: bool,
     },
     /// These elements, and nothing else. Each belongs to a set that has parts.
@@ -125,9 +125,9 @@ pub(super) enum Sets {
 pub(super) enum Event {
     /// A commit was refused, or its outcome is unknown.
     Failed,
-    /// A commit failed whose operations are known. Elements of other sets than these are repaired by their keys.
+    /// A commit failed whose operations are known. Its elements are repaired by their keys, except those of `sets`.
     Unsent {
-        /// Sets whose elements are not.
+        /// Sets whose elements are read instead.
         sets: Scope,
     },
     /// Rules must change for a reason that no update contains.
@@ -143,7 +143,7 @@ pub(super) enum Event {
         /// When to undo it.
         due: Instant,
     },
-    /// Notifications were lost, so that it is not known whether another process changed our tables.
+    /// Notifications were lost, so that it is unknown whether another process changed our tables.
     Lost {
         /// The sets that are known to be touched.
         sets: Scope,
@@ -163,14 +163,14 @@ pub(super) enum Event {
     },
     /// The comparison in parts begins.
     Begun,
-    /// All parts were compared, since the comparison began.
+    /// The comparison in parts ended.
     Checked {
         /// The sets that have no parts.
         rest: Scope,
-        /// When.
+        /// When the comparison ended.
         now: Instant,
     },
-    /// The kernel was read at this generation and made equal; only the elements of some sets, unless all.
+    /// The kernel was read at this generation and made equal, as far as `sets` goes.
     Compared {
         /// The generation at the reading.
         generation: u32,
@@ -189,7 +189,7 @@ pub(super) enum Action {
 }
 
 impl Belief {
-    /// What is believed after an event.
+    /// Returns what is believed after an event.
     #[must_use]
     pub(super) fn after(self, event: Event) -> Self {
         let reading = match (&self, &event) {
@@ -258,7 +258,7 @@ impl Belief {
         })
     }
 
-    /// What the next reconcile does.
+    /// Returns what the next reconcile does.
     pub(super) fn action(&self, now: Instant) -> Action {
         match self {
             Self::Unknown => Action::Read(Sets::All),
@@ -269,12 +269,12 @@ impl Belief {
         }
     }
 
-    /// When to reconcile for this reason alone.
+    /// Returns when to reconcile because of a doubt alone.
     pub(super) fn due(&self) -> Option<Instant> {
         self.doubt().and_then(|doubt| doubt.due)
     }
 
-    /// The doubt, if there is any.
+    /// Returns the doubt, if there is any.
     pub(super) fn doubt(&self) -> Option<&Doubt> {
         match self {
             Self::InDoubt(doubt) => Some(doubt),
@@ -287,13 +287,13 @@ impl Belief {
         self.doubt().is_some_and(|doubt| doubt.due.is_some() && doubt.by.is_some())
     }
 
-    /// Whether elements are to be compared in parts, between commits.
+    /// Returns how far a comparison in parts is, if one is due or under way.
     pub(super) fn checks(&self) -> Option<Compared> {
         let compared = self.reading()?.compared;
         matches!(compared, Compared::Due | Compared::UnderWay { .. }).then_some(compared)
     }
 
-    /// The same belief, with the elements compared so far.
+    /// Returns the same belief, with the elements compared this far.
     fn with(mut self, compared: Compared) -> Self {
         match &mut self {
             Self::Unknown => {}
@@ -311,7 +311,7 @@ impl Belief {
 }
 
 impl LastReading {
-    /// Whether it saw what the commit of this generation did. Generations wrap around.
+    /// Whether the reading saw the commit of this generation. Generations wrap around.
     fn saw(self, generation: u32) -> bool {
         generation.wrapping_sub(self.generation).cast_signed() <= 0
     }
@@ -320,7 +320,7 @@ impl LastReading {
 impl Doubt {
     fn and(self, more: Self) -> Self {
         Self {
-            // The latest says how far elements were compared before.
+            // The later doubt knows how far elements were compared.
             reading: more.reading,
             sets: self.sets.and(more.sets),
             due: self.due.zip(more.due).map(|(a, b)| a.min(b)),
@@ -331,14 +331,14 @@ impl Doubt {
         }
     }
 
-    /// The thread that changed our tables: its name, and its number in the initial namespace.
+    /// Returns the thread that changed our tables: its name, and its number in the initial namespace.
     pub(super) fn by(&self) -> Option<String> {
         self.by.as_ref().map(|generation| format!("{}[{}]", generation.process, generation.thread))
     }
 }
 
 impl Sets {
-    /// Declarations, chains and rules.
+    /// Declarations, chains and rules, without elements.
     pub(super) const NONE: Self = Self::Some { named: Scope::new(), miscounted: false };
 
     fn and(self, more: Self) -> Self {
@@ -360,7 +360,8 @@ impl Sets {
         }
     }
 
-    /// Whether a set is one of them, given how many elements it should have, if that is known, and has.
+    /// Whether `set` is one of these sets. `wanted` is the number of elements that it should have, `count` the number
+    /// that it has, if known.
     pub(super) fn contain(&self, family: Family, set: &Set, wanted: Option<u32>, count: Option<u32>) -> bool {
         match self {
             Self::All => true,

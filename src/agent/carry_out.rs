@@ -1,4 +1,4 @@
-//! Carries out what the compiler plans: its steps, its acts, and the removal of what nothing leads to any more.
+//! Carries out the compiler's plans: steps, acts, and the removal of what nothing leads to any more.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use super::core::{Agent, SyncError};
 use crate::kernel::nftables::{Error, Tables};
 
 impl<T: Tables> Agent<T> {
-    /// Commits the steps of an update, with what has been retiring for long enough, and makes anew what the update
-    /// wants made anew.
+    /// Commits the steps of an update, and removes what has been retiring for long enough. Rebuilds families if the
+    /// update requires it.
     pub(super) fn carry_out(&mut self, steps: &[Transaction]) -> Result<(), Error> {
         let mut steps = steps.iter();
         if !steps.as_slice().is_empty()
@@ -35,7 +35,7 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
-    /// Carries out the acts that `plan` makes of the compiler.
+    /// Carries out the acts that `plan` obtains from the compiler.
     pub(super) fn carry_out_acts(
         &mut self,
         plan: impl FnOnce(&mut Compiler, &mut dyn FnMut(Act) -> bool),
@@ -56,7 +56,7 @@ impl<T: Tables> Agent<T> {
         outcome
     }
 
-    /// Takes some of what has been unused for long enough, if there is anything.
+    /// Returns a transaction that removes some of what has been unused for long enough, if there is anything.
     fn take_retired(&mut self) -> Option<Transaction> {
         let due = self.retirement.due(Instant::now())?;
         let retired = self.compiler.retire(due, PART);
@@ -66,13 +66,13 @@ impl<T: Tables> Agent<T> {
         (!retired.is_empty()).then_some(retired)
     }
 
-    /// When something unused may be removed.
+    /// Returns when something unused may be removed next.
     pub fn retires_at(&self) -> Option<Instant> {
         self.retirement.next()
     }
 
-    /// Removes some of what has been unused for long enough. What fails is found by the next reconcile, which compares
-    /// everything.
+    /// Removes some of what has been unused for long enough. If the commit fails, the next reconcile reads the kernel
+    /// back.
     pub fn retire(&mut self) -> Result<(), SyncError> {
         let Some(retired) = self.take_retired() else { return Ok(()) };
         self.commit(&retired).map_err(|error| {

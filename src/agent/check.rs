@@ -1,10 +1,10 @@
-//! Compares elements with the kernel by their keys: those of a commit that failed and, in parts between commits, all of
-//! them, so that no change waits for longer than a part takes.
+//! Compares elements with the kernel by their keys: the elements of a commit that failed and, in parts between commits,
+//! all elements. No change waits longer than one part takes.
 //!
-//! Between two commits the kernel must hold what the compiler says, so that the elements of some Services can be compared
-//! without regard to the others: they are asked for by their keys, and what differs is written at once. Elements that
-//! should not be there show in the numbers of elements: once all parts are compared, sets with another number than they
-//! should have are read, and so is what has no parts: tables, chains, rules, ranges and verdicts.
+//! Between two commits the kernel must hold what the compiler has, so that the elements of some Services can be
+//! compared without regard to the others: they are read by their keys, and differences are written at once. Elements
+//! that should not be there show in the number of elements: once all parts are compared, sets with a wrong number are
+//! read, and so is everything that has no parts: tables, chains, rules, ranges and verdicts.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -24,18 +24,18 @@ use super::{
 use crate::kernel::nftables::{Error, Scope, Tables};
 
 impl<T: Tables> Agent<T> {
-    /// Whether there are so many elements that they are compared in parts, by a kernel that says how many it has.
+    /// Whether elements are compared in parts: there are many, and the kernel reports how many each set has.
     pub(super) fn compares_in_parts(&self) -> bool {
         let elements: usize = self.compiler.sizes().map(|size| size.elements as usize).sum();
         self.kernel_counts && elements > PART && self.is_accounted_for()
     }
 
-    /// Whether every element of the kernel that has an owner has it in the compiler.
+    /// Whether the compiler knows the owner of every element in the kernel that has an owner.
     pub(super) fn is_accounted_for(&self) -> bool {
         self.leftovers.is_none() && !self.isolation.is_searching()
     }
 
-    /// Whether the next part is to be compared when there is nothing else to do.
+    /// Whether a part remains to be compared when there is nothing else to do.
     pub fn is_checking(&self) -> bool {
         self.belief.checks().is_some()
     }
@@ -82,7 +82,8 @@ impl<T: Tables> Agent<T> {
         self.note(if is_known { belief::Event::Unsent { sets } } else { belief::Event::Failed });
     }
 
-    /// Commits what the kernel lacks of the unsent elements: the commit that failed may have reached it all the same.
+    /// Commits those unsent changes of elements that the kernel lacks: the commit that failed may have reached the
+    /// kernel nevertheless.
     pub(super) fn mend_unsent(&mut self) -> Result<(), Error> {
         let mut keys: PerSet<BTreeSet<Concat>> = PerSet::default();
         for (family, operation) in &self.unsent.operations {
@@ -96,11 +97,11 @@ impl<T: Tables> Agent<T> {
         }
         let expected = self.expected_at(keys);
         let operations = self.compare_at(expected).inspect_err(|_| self.note(belief::Event::Failed))?;
-        debug!(operations, "Wrote what an earlier commit had not");
+        debug!(operations, "Wrote what an earlier commit failed to write");
         Ok(())
     }
 
-    /// What should stand at these keys, but for elements that are retiring.
+    /// Returns what should stand at these keys, except elements that are retiring.
     pub(super) fn expected_at(&self, mut keys: PerSet<BTreeSet<Concat>>) -> Expected {
         let owners = keys.iter().flat_map(|(family, name, keys)| {
             keys.iter().filter_map(move |key| self.compiler.owner(family, name, key))
@@ -122,7 +123,7 @@ impl<T: Tables> Agent<T> {
         expected
     }
 
-    /// What should stand at the keys of the next part.
+    /// Returns what should stand at the keys of the next part.
     fn next_part(&mut self) -> Expected {
         let Self { compiler, check, .. } = self;
         let (mut expected, mut count) = (Expected::default(), 0);
@@ -140,7 +141,7 @@ impl<T: Tables> Agent<T> {
         expected
     }
 
-    /// Compares elements with the kernel, and writes what differs. Gives how many do.
+    /// Compares elements with the kernel, and writes what differs. Returns how many elements differ.
     fn compare_at(&mut self, expected: Expected) -> Result<usize, Error> {
         let found = expected.read(&mut self.kernel, &self.compiler)?;
         let changes = expected.changes(&found, &self.compiler);

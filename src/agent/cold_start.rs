@@ -1,4 +1,4 @@
-//! A cold start: compiles on one thread while the kernel commits, on this one, what is compiled already.
+//! A cold start: another thread compiles while this thread commits what is already compiled.
 
 use std::{
     sync::mpsc::sync_channel,
@@ -14,13 +14,13 @@ use portolan_rules::{
 
 use crate::kernel::nftables::{Commit, Error, Tables};
 
-/// Transactions that wait for the kernel.
+/// The most transactions that wait for the kernel.
 const WAITING: usize = 2;
 
 /// The outcome of a cold start.
 #[derive(Debug)]
 pub struct ColdStart {
-    /// What was compiled, and whether the kernel took all of it.
+    /// What was compiled, and whether all parts of it were taken.
     pub loaded: Loaded,
     /// Number of transactions.
     pub transactions: usize,
@@ -28,15 +28,14 @@ pub struct ColdStart {
     pub commit: Commit,
     /// Operations, by family.
     pub operations: [usize; 2],
-    /// Longest time of a commit in the kernel, during which all other commits wait.
+    /// The longest time that one commit took in the kernel. All other commits wait during that time.
     pub longest: Duration,
-    /// All of it.
+    /// Duration of the cold start.
     pub elapsed: Duration,
 }
 
-/// Compiles the state, and commits it to a kernel that holds no tables of ours. The compiler has
-/// compiled all of the state in the end, whatever the outcome; without the last part, what is in the kernel is not hooked
-/// in.
+/// Compiles the state, and commits it to a kernel that holds no tables of ours. In the end the compiler has compiled
+/// the whole state, whatever the outcome. Until the last part is committed, nothing in the kernel is hooked in.
 ///
 /// # Errors
 /// A commit failed.

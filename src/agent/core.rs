@@ -57,7 +57,7 @@ pub enum SyncError {
 pub struct Synced {
     /// Operations committed; zero if the kernel was equal already.
     pub operations: usize,
-    /// Whether everything was compared, or so much was committed, that it took much memory for a moment.
+    /// Whether the reconcile took much memory for a moment: it compared everything, or committed many operations.
     pub large: bool,
     /// Whether something is left for the next reconcile to retry, although the rules are right.
     pub unfinished: bool,
@@ -75,14 +75,15 @@ pub struct Agent<T = Kernel> {
     pub(super) recorder: Recorder,
     pub(super) observer: Box<dyn Observer>,
     pub(super) belief: Belief,
-    /// Whether all Services, and all slices, are known: nothing is written before.
+    /// Whether all Services, and all slices, are known. Nothing is written before they are.
     pub(super) services_listed: bool,
     pub(super) slices_listed: bool,
     /// How much of the manifests is known, if they are the source.
     pub(super) completeness: Completeness,
-    /// Whether part of the input could not be read since the start, so that what the kernel had beyond the rest stays.
+    /// Whether part of the input has been unreadable since the start. What the kernel had beyond the readable input
+    /// then stays.
     pub(super) input_incomplete: bool,
-    /// What stays because of that, once the kernel was read.
+    /// What stays for this reason, once the kernel has been read.
     pub(super) leftovers: Option<Leftovers>,
     pub(super) problems: usize,
     /// Whether the node's object or addresses may differ from those that the compiler has.
@@ -99,11 +100,11 @@ pub struct Agent<T = Kernel> {
     pub(super) listener: Option<Listener>,
     /// What is left of a comparison in parts.
     pub(super) check: Check,
-    /// Whether the kernel says how many elements a set has (since Linux 6.16), as far as is known.
+    /// Whether the kernel reports how many elements a set has (since Linux 6.16), as far as is known.
     pub(super) kernel_counts: bool,
     pub(super) back_off: BackOff,
     pub(super) isolation: Isolation,
-    /// Updates that did not reach the kernel: these differences are our own.
+    /// Updates that did not reach the kernel. The differences that they cause are our own.
     pub(super) unsent: Transaction,
     pub(super) retirement: Retirement,
     /// The next report.
@@ -120,7 +121,7 @@ pub(super) struct Check {
 }
 
 impl<T: Tables> Agent<T> {
-    /// An agent that has read nothing of the cluster yet.
+    /// Creates an agent that has not read anything from the cluster yet.
     pub fn new(
         settings: Settings,
         kernel: T,
@@ -170,7 +171,7 @@ impl<T: Tables> Agent<T> {
         self.service_health = service_health;
     }
 
-    /// Has this proxy serve node ports on loopback addresses from now on.
+    /// Lets this proxy serve node ports on loopback addresses from now on.
     pub fn serve_localhost(&mut self, localhost: LocalhostPorts) {
         self.localhost = localhost;
     }
@@ -180,8 +181,8 @@ impl<T: Tables> Agent<T> {
         self.sync = sync;
     }
 
-    /// Makes this process the owner of the tables, so that no other can change them; they stay when it ends. A kernel
-    /// that cannot do both (before 6.9) is logged, and the tables have no owner.
+    /// Makes this process the owner of the tables, so that no other process can change them. The tables stay when this
+    /// process ends. If the kernel does not support both (before 6.9), that is logged, and the tables have no owner.
     pub fn own_tables(&mut self) -> Result<(), nftables::Error> {
         self.table_owner = self.kernel.own_tables()?;
         if !self.table_owner {
@@ -190,7 +191,7 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
-    /// Takes over changes of the cluster; they reach the kernel with the next [`Agent::sync`].
+    /// Applies changes of the cluster to the state. They reach the kernel with the next [`Agent::sync`].
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             match change {
@@ -237,16 +238,16 @@ impl<T: Tables> Agent<T> {
         self.queued();
     }
 
-    /// Whether enough is known to write anything: what is unknown would be deleted.
+    /// Whether enough is known to write anything: what is unknown would be deleted from the kernel.
     pub fn is_ready(&self) -> bool {
         self.services_listed && self.slices_listed
     }
 
-    /// Takes over an update. Until all manifests, if they are the source, are known for the first time, nothing goes that the
-    /// kernel held at the start; later they stay known.
+    /// Applies an update. If manifests are the source, nothing that the kernel held at the start is removed until all
+    /// manifests are known for the first time. From then on they stay known.
     pub fn update(&mut self, update: Update) {
         self.report.triggers.extend(update.triggers);
-        // They stay until the kernel takes the changes, which may be long.
+        // Triggers stay until the kernel takes the changes, which may take long.
         self.report.triggers.truncate(MOST_TRIGGERS);
         self.apply(update.changes);
         self.completeness = update.completeness.unwrap_or(self.completeness);
@@ -255,7 +256,7 @@ impl<T: Tables> Agent<T> {
             Completeness::Partial => true,
             Completeness::Whole => false,
         };
-        // Without the Node it is not known how to distinguish pods from the rest.
+        // Without the Node, it is unknown how to distinguish pods from the rest.
         if is_partial && !self.is_ready() && self.settings.lacks(self.state.node()).is_some() {
             return;
         }
@@ -265,7 +266,7 @@ impl<T: Tables> Agent<T> {
             self.input_incomplete = false;
             if let Some(leftovers) = self.leftovers.take() {
                 leftovers.release(&mut self.state);
-                // The rest of them is not the compiler's: it takes a full comparison to see it go.
+                // The compiler does not know the other leftovers: only a full comparison removes them.
                 self.note(belief::Event::Differs);
             }
         }

@@ -1,4 +1,4 @@
-//! Describes a change of another process, read from the transaction that undoes it.
+//! Describes a change by another process, derived from the transaction that undoes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ fn target((family, operation): &(Family, Operation)) -> Target<'_> {
 /// The changes, in the order in which they are described.
 #[derive(Default)]
 struct Found<'a> {
-    /// What became of tables, sets and chains. Of a table that is here, nothing else is.
+    /// What happened to tables, sets and chains. If a table is here, nothing in that table is.
     objects: BTreeMap<Target<'a>, &'static str>,
     elements: BTreeMap<(Family, &'a Name), Elements<'a>>,
 }
@@ -45,8 +45,9 @@ struct Elements<'a> {
     deleted: BTreeSet<&'a Concat>,
 }
 
-/// Describes what was different in the kernel, given what it held and the transaction that undoes it. Leaves out what our
-/// own update would have changed anyway; empty if that is all. Also returns the number of operations that undo the rest.
+/// Describes what differed in the kernel, given what the kernel held and the transaction that undoes the difference.
+/// Leaves out what our own update would have changed anyway; the text is empty if nothing else differed. Also returns
+/// the number of operations that undo what is described.
 pub(super) fn describe(kernel: &Ruleset, undoing: &Transaction, own: &Transaction) -> (String, usize) {
     let own: BTreeSet<Target<'_>> = own.operations.iter().map(target).collect();
     let foreign = undoing.operations.iter().filter(|operation| !own.contains(&target(operation)));

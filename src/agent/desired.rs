@@ -1,4 +1,4 @@
-//! What the kernel must hold: compiled, with what an incomplete input does not account for.
+//! What the kernel must hold: the compiled ruleset, and what an incomplete input does not account for.
 
 use std::time::Instant;
 
@@ -18,10 +18,10 @@ use crate::{
 };
 
 impl<T: Tables> Agent<T> {
-    /// Has the endpoint ids of session affinity begin elsewhere at every start: clients may still have those of an earlier
-    /// run.
+    /// Makes the endpoint ids of session affinity begin at another number at every start: clients may still have ids of
+    /// an earlier run.
     pub(super) fn number(&mut self) {
-        // An odd factor puts those of one second and the next far apart.
+        // An odd factor puts the numbers of successive seconds far apart.
         let now = jiff::Timestamp::now().as_second().unsigned_abs();
         self.compiler.set_number_origin(now.wrapping_mul(40_503) as u16);
     }
@@ -53,8 +53,8 @@ impl<T: Tables> Agent<T> {
         steps
     }
 
-    /// What is compiled, with what an incomplete input does not account for; with `hold`, what is held back is as in this
-    /// ruleset of the kernel.
+    /// Returns the compiled ruleset, and what an incomplete input does not account for. With `hold`, what is held back
+    /// stays as it is in `kernel`.
     pub(super) fn compiled(&self, kernel: &Ruleset, hold: bool) -> Ruleset {
         let mut desired = self.compiler.ruleset();
         if let Some(leftovers) = &self.leftovers {
@@ -66,7 +66,7 @@ impl<T: Tables> Agent<T> {
         desired
     }
 
-    /// What the kernel must hold. Sets outside of the scope were not read: they hold what they should.
+    /// Returns what the kernel must hold. Sets outside the scope were not read: they hold what they should.
     pub(super) fn desired(&mut self, kernel: &Ruleset, scope: Option<&Scope>) -> Ruleset {
         if kernel.tables.is_empty() && self.leftovers.is_none() {
             // Flows may be older than the rules.
@@ -86,11 +86,11 @@ impl<T: Tables> Agent<T> {
     }
 }
 
-/// Takes out of `desired` the elements of sets that were not read and stay.
+/// Removes from `desired` the elements of sets that were not read and that stay.
 fn leave_unread(desired: &mut Ruleset, kernel: &Ruleset, scope: &Scope) {
     for (family, table) in &mut desired.tables {
         let Some(read) = kernel.tables.get(family) else { continue };
-        // What cannot be changed in place is made anew, and with it all that the table holds.
+        // A table that cannot be changed in place is made anew, with everything that it holds.
         if is_made_anew(read, table) {
             continue;
         }

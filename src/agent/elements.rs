@@ -14,7 +14,7 @@ use crate::kernel::nftables::{Error, Tables};
 #[derive(Default)]
 pub(super) struct Expected(PerSet<Vec<(Concat, Option<Element>)>>);
 
-/// What the kernel has at such keys.
+/// What the kernel has at these keys.
 pub(super) type Found = PerSet<Elements>;
 
 impl Expected {
@@ -23,7 +23,7 @@ impl Expected {
         self.0[(family, set)].push((key, element));
     }
 
-    /// Adds the elements of a Service at the keys that are wanted. Returns how many these are.
+    /// Adds the elements of a Service at the wanted keys. Returns how many were added.
     pub(super) fn add(
         &mut self,
         compiler: &Compiler,
@@ -51,7 +51,7 @@ impl Expected {
         Ok(found)
     }
 
-    /// Whether the kernel has these elements, and no others of those that were read.
+    /// Whether these elements were read, and no others.
     pub(super) fn are(&self, found: &Found) -> bool {
         let has_count = |(family, set, expected): (Family, SetName, &Vec<(Concat, Option<Element>)>)| {
             expected.iter().filter(|(_, element)| element.is_some()).count() == found[(family, set)].len()
@@ -103,7 +103,7 @@ impl Expected {
     }
 }
 
-/// Tables with these elements alone.
+/// Returns tables with these elements only.
 pub(super) fn tables(elements: Found, compiler: &Compiler) -> Ruleset {
     let mut ruleset = Ruleset::default();
     for (family, set, elements) in elements.into_all() {

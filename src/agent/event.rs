@@ -31,9 +31,9 @@ pub enum Event {
 /// How the agent ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// As asked.
+    /// As requested.
     Asked,
-    /// It cannot go on as it is, which has been logged: its supervisor starts it anew.
+    /// The agent cannot continue, and has logged why: its supervisor restarts it.
     Failed,
 }
 
@@ -42,9 +42,9 @@ pub enum Ending {
 pub struct ForeignChange {
     /// The last commit; `None` if notifications were lost, so that there may have been others.
     pub by: Option<Generation>,
-    /// The sets that are known to be touched.
+    /// The sets that are known to have been touched.
     pub sets: Scope,
-    /// Of these sets the elements that were touched, if nothing else is known to be.
+    /// The elements of these sets that were touched; `None` unless it is known that nothing else was.
     pub elements: Option<Touched>,
 }
 
@@ -53,7 +53,7 @@ pub struct ForeignChange {
 pub struct Touched(BTreeMap<(Family, Name), BTreeSet<Concat>>);
 
 impl Touched {
-    /// Adds keys of a set; false if there are too many in all to look at them one by one.
+    /// Adds keys of a set. Returns false if there are too many keys in total to look at them one by one.
     pub(super) fn add(&mut self, set: (Family, Name), keys: impl IntoIterator<Item = Concat>) -> bool {
         self.0.entry(set).or_default().extend(keys);
         self.0.values().map(BTreeSet::len).sum::<usize>() <= PART
@@ -69,7 +69,7 @@ impl Touched {
         self.0.into_iter()
     }
 
-    /// Adds others; nothing if there are too many in all.
+    /// Adds other elements. Returns `None` if there are too many in total.
     pub(super) fn and(mut self, others: Self) -> Option<Self> {
         others.0.into_iter().all(|(set, keys)| self.add(set, keys)).then_some(self)
     }

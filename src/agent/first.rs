@@ -1,4 +1,4 @@
-//! The first reading of the kernel: most likely it holds what an earlier run made of the same state.
+//! The first reading of the kernel: most likely the kernel holds what an earlier run made of the same state.
 
 use portolan_rules::{
     compile::{Compiler, Problem},
@@ -14,20 +14,22 @@ use super::{
 };
 use crate::kernel::nftables::{Error, Tables};
 
-/// How often large sets are compared because another process committed meanwhile. A change of our tables is noticed, too.
+/// How many times large sets are compared at most, if another process commits meanwhile. A change of our tables is
+/// noticed anyway.
 const COMPARISONS: usize = 3;
 
 /// What the first reading found.
 #[derive(Default)]
 pub(super) struct First {
-    /// What the kernel holds; of sets that were compared as they were read, what is different.
+    /// What the kernel holds. Sets that were compared while they were read have only the elements that differ.
     pub kernel: Ruleset,
     /// What was compiled for the kernel, if anything was.
     pub guess: Option<Compiled>,
-    /// What the kernel must hold, if sets were compared as they were read; of these what is different.
+    /// What the kernel must hold, if sets were compared while they were read. These sets have only the elements that
+    /// differ.
     pub desired: Option<Ruleset>,
-    /// Whether nothing was left out: of a kernel that does not say how many elements sets have, those that no packet meets
-    /// may be.
+    /// Whether nothing was left out. If the kernel does not report how many elements sets have, elements that no packet
+    /// meets may be left out.
     pub is_whole: bool,
 }
 
@@ -69,20 +71,21 @@ pub(super) fn read(
 pub(super) struct Adopted {
     /// What is wrong with the state.
     pub problems: Vec<Problem>,
-    /// Whether the kernel is known to hold just what it must.
+    /// Whether the kernel is known to hold exactly what it must.
     pub is_equal: bool,
     /// What the kernel must hold, as in [`First`].
     pub desired: Option<Ruleset>,
 }
 
-/// Compiles the state for a kernel that holds this: endpoints keep their slots.
+/// Compiles the state for a kernel that holds `present`: endpoints keep their slots.
 pub(super) fn load(
     compiler: &mut Compiler,
     state: &mut State,
     present: &Ruleset,
     (guess, desired): (Option<Compiled>, Option<Ruleset>),
 ) -> Adopted {
-    // What was compared was compiled for this kernel; if this holds just what that says, there is nothing to adopt.
+    // If sets were compared, the guess was compiled for this kernel. Otherwise, if the kernel holds exactly the guess,
+    // there is nothing to adopt.
     let confirmed = guess.filter(|guess| desired.is_some() || guess.compiler.is_held_by(present));
     let problems = match confirmed {
         Some(confirmed) => {
@@ -101,13 +104,13 @@ pub(super) fn load(
 /// A state compiled without knowing which endpoint stands at which slot in the kernel.
 pub(super) struct Compiled {
     pub compiler: Compiler,
-    /// What is wrong with it.
+    /// What is wrong with the state.
     pub problems: Vec<Problem>,
 }
 
 impl Compiled {
-    /// The sets' sizes are those of the kernel, and so are the endpoint ids that an earlier run gave for session affinity.
-    /// These are read from the maps of endpoints that were left out.
+    /// Compiles the state with the kernel's set sizes, and with the endpoint ids that an earlier run assigned for
+    /// session affinity. The ids are read from the maps of endpoints that were left out.
     fn new(
         kernel: &mut impl Tables,
         compiler: &Compiler,
@@ -138,21 +141,21 @@ impl Compiled {
     }
 }
 
-/// What a start found in the kernel, and what it makes of it.
+/// What a start found in the kernel, and what the kernel must hold.
 #[derive(Debug)]
 pub struct Comparison {
-    /// What the kernel holds, if it is not what it must hold.
+    /// What the kernel holds, if it differs from what it must hold.
     pub present: Ruleset,
     /// The compiler, which has compiled all of the state.
     pub compiler: Compiler,
-    /// What it found wrong.
+    /// What the compiler found wrong with the state.
     pub problems: Vec<Problem>,
-    /// What the kernel must hold; `None` if it is known to hold just that.
+    /// What the kernel must hold; `None` if the kernel is known to hold exactly that.
     pub desired: Option<Ruleset>,
 }
 
-/// Compares a state with what an earlier run left, as the agent does at its start: endpoints keep their slots.
-/// `None`, and nothing is compiled, if the kernel holds no tables of ours. The compiler has compiled nothing yet.
+/// Compares a state with what an earlier run left, as the agent does at its start: endpoints keep their slots. Returns
+/// `None`, and compiles nothing, if the kernel holds no tables of ours. `compiler` must not have compiled anything yet.
 ///
 /// # Errors
 /// The kernel cannot be read.

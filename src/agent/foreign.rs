@@ -1,4 +1,4 @@
-//! What the reconciler makes of commits by other processes, and whether it can miss any.
+//! Handles commits by other processes, and notices when one may have been missed.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ const MOMENT: Duration = Duration::from_millis(2);
 const MOMENTS: usize = 5;
 
 impl<T: Tables> Agent<T> {
-    /// Sends [`Event::Foreign`](super::Event::Foreign) from now on when another process changes our tables. Commits must be made by the calling
-    /// thread.
+    /// Sends [`Event::Foreign`](super::Event::Foreign) from now on when another process changes our tables. Our own
+    /// commits must be made by the calling thread.
     ///
     /// # Errors
     /// The kernel refuses the subscription.
@@ -45,7 +45,7 @@ impl<T: Tables> Agent<T> {
         Ok(false)
     }
 
-    /// Before a commit without notifications. Returns the generation, if there is a listener.
+    /// Unsubscribes before a commit without notifications. Returns the generation, if there is a listener.
     pub(super) fn unsubscribe(&mut self) -> Result<Option<u32>, nftables::Error> {
         let Some(listener) = &self.listener else { return Ok(None) };
         let before = self.kernel.generation()?.id;
@@ -53,7 +53,8 @@ impl<T: Tables> Agent<T> {
         Ok(Some(before))
     }
 
-    /// After a commit without notifications: this must be the generation, else another process committed too.
+    /// Subscribes again after a commit without notifications. If the generation is not `expected`, another process
+    /// committed too.
     pub(super) fn resubscribe(&mut self, expected: u32) {
         let Some(listener) = &self.listener else { return };
         let generation = listener.subscribe(true).and_then(|()| self.kernel.generation());

@@ -1,13 +1,13 @@
 //! Finds the Services that the kernel refuses, and programs all the others.
 //!
 //! The kernel commits a transaction as a whole or not at all, so that one faulty Service would block all others. The
-//! operation that it refuses mostly belongs to the faulty Service. If it does not, all Services of the transaction become
-//! candidates. They are held back, the rest is committed, and they are let in again group by group, halving the groups
-//! that are refused: k faulty ones among n take about 2 k log n transactions. The kernel keeps what it has of Services
-//! that are held back. Only elements belong to Services: a refused table, set, chain or rule is a fault of ours or of the
-//! kernel, and ends the search. Faulty Services are in quarantine: what the kernel had of them is removed, since it may
-//! lead to endpoints that are gone, and other Services get the frontends that they also claim. They are retried when they
-//! change, and with each periodic full comparison.
+//! operation that the kernel refuses usually belongs to the faulty Service. If it does not, all Services of the
+//! transaction become candidates. They are held back, the rest is committed, and the candidates are tried again group
+//! by group, halving the groups that are refused: k faulty Services among n take about 2 k log n transactions. The
+//! kernel keeps what it has of Services that are held back. Only elements belong to Services: a refused table, set,
+//! chain or rule is a fault of ours or of the kernel, and ends the search. Faulty Services are in quarantine: what the
+//! kernel had of them is removed, since it may lead to endpoints that are gone, and other Services get the frontends
+//! that they also claim. They are retried when they change, and with each periodic full comparison.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,10 +31,10 @@ use crate::{
     observe::events::Warning,
 };
 
-/// This many Services in a row are taken to be faulty because the kernel's error points at them.
+/// The most Services in a row that are taken to be faulty because the kernel's error points at them.
 const BY_NAME: usize = 32;
-/// The most transactions of a search in one reconcile. The search goes on with the next, so that changes of other
-/// Services need not wait for its end.
+/// The most transactions of a search in one reconcile. The search continues in the next reconcile, so that changes of
+/// other Services need not wait for its end.
 const AT_A_TIME: usize = 64;
 
 /// The faulty Services, and the candidates.
@@ -56,8 +56,8 @@ impl Isolation {
 }
 
 impl<T: Tables> Agent<T> {
-    /// After the kernel refused the whole difference to its ruleset: finds the faulty Services, and commits the rest. What is to be done
-    /// `first`, to own the tables, is part of each attempt.
+    /// Finds the faulty Services after the kernel refused the whole difference to its ruleset, and commits the rest.
+    /// Each attempt includes the operations that must come `first`, to own the tables.
     pub(super) fn isolate(
         &mut self,
         (kernel, first): (&Ruleset, &[(Family, Operation)]),
@@ -119,7 +119,7 @@ impl<T: Tables> Agent<T> {
         self.search_from(held)
     }
 
-    /// Goes on with a search that an earlier reconcile began.
+    /// Continues a search that an earlier reconcile began.
     pub(super) fn search(&mut self) -> Result<(), SyncError> {
         let mut wanted = Known::new(&self.compiler, &Sets::All);
         let kernel = self.kernel.read(&self.settings.config.table, &mut wanted)?;
@@ -161,22 +161,22 @@ impl<T: Tables> Agent<T> {
             }
         }
         if found || !self.isolation.is_searching() {
-            // Removes what the kernel still has of the faulty ones.
+            // Removes what the kernel still has of the faulty Services.
             let (transaction, _) = self.step(&kernel, self.isolation.is_searching());
             self.commit(&transaction)?;
         }
         Ok(())
     }
 
-    /// Holds Services back, or no longer.
+    /// Holds Services back, or releases them.
     fn hold(&mut self, names: &[ObjectName], is_held: bool) {
         for name in names {
             self.state.quarantine(name, is_held);
         }
     }
 
-    /// Compiles, and compares with this ruleset of the kernel; with `hold`, leaves what is held back as it is there.
-    /// Returns the difference, and what the kernel holds after it.
+    /// Compiles, and compares with this ruleset of the kernel. With `hold`, what is held back stays as it is in the
+    /// kernel. Returns the difference, and what the kernel holds once the difference is committed.
     fn step(&mut self, kernel: &Ruleset, hold: bool) -> (Transaction, Ruleset) {
         self.compile();
         // What is retiring is part of what was read.
@@ -206,8 +206,8 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// The Services in quarantine, each with the kernel's words. While a search is under way, it has none for those that
-    /// are held back.
+    /// Returns the Services in quarantine, each with the kernel's reason. During a search, the reason is empty for
+    /// Services that are held back.
     pub(super) fn quarantine(&self) -> Vec<(ObjectName, String)> {
         let reason = |name: &ObjectName| self.isolation.reasons.get(name).cloned().unwrap_or_default();
         self.state.quarantined().iter().map(|name| (name.clone(), reason(name))).collect()
@@ -220,7 +220,7 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// After a reconcile that succeeded: forgets, and logs, the Services that are no longer in quarantine.
+    /// Forgets and logs the Services that are no longer in quarantine, after a reconcile that succeeded.
     pub(super) fn settle_quarantine(&mut self) {
         let state = &self.state;
         self.isolation.reasons.retain(|name, _| {

@@ -1,5 +1,5 @@
-//! Compares large sets with what was compiled as they are read, some Services at a time, so that they are never in memory as
-//! a whole: what is equal is not kept.
+//! Compares large sets with what was compiled while they are read, some Services at a time. Equal elements are not
+//! kept, so that the sets are never in memory as a whole.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -19,20 +19,20 @@ use super::{
 };
 use crate::kernel::nftables::{Error, Tables, Wanted};
 
-/// Elements that are read, and compared, at a time.
+/// Number of elements that are read and compared at a time.
 const AT_ONCE: usize = 1024;
 
-/// Endpoints that are gone which are asked for at most, or as many as there should be. If there are more, the set is read as a
-/// whole. A frontend that another process wrote may be of any class.
+/// The most gone endpoints that are read by their keys, or as many as the set should have, if that is more. If there
+/// are more, the set is read as a whole: a frontend that another process wrote may be of any class.
 const MOST_GONE: usize = 1 << 16;
 
-/// A large set, and how many elements it has, if the kernel says so.
+/// A large set, and how many elements it has, if the kernel reports that.
 pub(super) type Unread = (Family, SetName, Option<u32>);
 
-/// What becomes of elements that are as they should be.
+/// What to do with elements that are as they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Equal {
-    /// They are kept as well, of all that the kernel has.
+    /// They are kept, like all other elements that the kernel has.
     Kept,
     /// They are left out.
     Left,
@@ -41,18 +41,18 @@ pub(super) enum Equal {
 /// What was found in large sets.
 #[derive(Default)]
 struct Compared {
-    /// What is there, if it is kept.
+    /// All elements that were found, if they are kept.
     all: Option<PerSet<Vec<(Concat, Element)>>>,
-    /// How many of the elements that should be there are there, or are others at their keys.
+    /// How many elements were found at the keys that were read, whether or not they are equal.
     found: PerSet<usize>,
     /// What is different.
     changes: Vec<ElementChange>,
 }
 
-/// Compares the large sets of `present`, which holds all others, with what was compiled for it. Endpoints keep the slots that
-/// they have in the kernel. In the end `present` has the elements that differ, and what is returned is what it must hold,
-/// without those that are equal; `None` if tables have to be made anew, for which everything is needed. If what is equal is
-/// kept, `present` has all elements, and nothing is returned.
+/// Compares the large sets of `present`, which holds all other sets, with what was compiled for it. Endpoints keep the
+/// slots that they have in the kernel. With [`Equal::Left`], adds the elements that differ to `present`, and returns
+/// what the kernel must hold, without the elements that are equal; or returns `None` if tables have to be made anew,
+/// which takes all elements. With [`Equal::Kept`], adds all elements to `present`, and returns `None`.
 pub(super) fn compare(
     kernel: &mut impl Tables,
     guess: &mut Compiled,
@@ -145,7 +145,7 @@ impl Compared {
                 }
             }
             self.note(equal, &found, compiler);
-            // The endpoint ids of those with session affinity are adopted already.
+            // The endpoint ids of Services with session affinity are already adopted.
             let others = |service: &&ObjectName| !compiler.has_affinity(service);
             let others: Vec<ObjectName> = different.iter().filter(others).cloned().collect();
             let held = with_ranges(tables(held, compiler), present);
@@ -191,7 +191,7 @@ impl Compared {
         self.changes.extend(expected.changes(found, compiler));
     }
 
-    /// Finds what a set has beyond what it should have.
+    /// Finds the elements that a set has beyond those that it should have.
     fn read_whole(
         &mut self,
         kernel: &mut impl Tables,
@@ -222,8 +222,8 @@ impl Compared {
         Ok(())
     }
 
-    /// The keys of endpoints, beyond those that should be there, to which what is different leads in the kernel; of too many
-    /// only some.
+    /// Returns the keys of endpoints to which the kernel's differing elements lead, without the endpoints that should
+    /// be there. If there are too many, returns only some.
     fn led_to(
         &self,
         compiler: &Compiler,
@@ -267,7 +267,7 @@ impl Compared {
     fn put_all_into(self, present: &mut Ruleset) {
         let mut all = self.all.unwrap_or_default();
         for ElementChange { family, set, key, before, after } in self.changes {
-            // What has another in its place was found there.
+            // An element that another replaces was found at its key, and is in `all` already.
             if let (Some(set), Some(element), None) = (SetName::from_name(&set.name), before, after) {
                 all[(family, set)].push((key, element));
             }
@@ -288,7 +288,7 @@ impl Compared {
     }
 }
 
-/// Gives these elements to their sets.
+/// Puts these elements into their sets.
 fn put(ruleset: &mut Ruleset, elements: PerSet<Vec<(Concat, Element)>>) {
     for (family, set, elements) in elements.into_all().filter(|(_, _, elements)| !elements.is_empty()) {
         let table = ruleset.tables.get_mut(&family);
@@ -298,7 +298,7 @@ fn put(ruleset: &mut Ruleset, elements: PerSet<Vec<(Concat, Element)>>) {
     }
 }
 
-/// The same with the source ranges of the kernel, which say which list of them a frontend reads.
+/// Adds the source ranges of the kernel to these elements: they determine which list of ranges a frontend reads.
 fn with_ranges(mut elements: Ruleset, present: &Ruleset) -> Ruleset {
     for (family, table) in &mut elements.tables {
         for set in [SetName::AllowedSources, SetName::OtherAllowedSources] {

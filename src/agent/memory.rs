@@ -1,10 +1,11 @@
-//! What stays in memory when large work is done.
+//! Limits what stays in memory after large work.
 //!
-//! Reading manifests, and comparing everything with the kernel, take much memory for a moment. glibc keeps freed memory
-//! for the next time, which may be hours away, and other processes of the node need it. Environment variables could do
-//! some of this, but every installation would have to set them.
+//! Reading manifests and comparing everything with the kernel take much memory for a moment. glibc keeps freed memory
+//! for the next time, which may be hours away, and other processes on the node need that memory. Environment variables
+//! could do some of this, but every installation would have to set them.
 //!
-//! The code that ran stays mapped, too, 64 KiB around each page of it, though most of what a start runs never runs again.
+//! Code that ran also stays mapped, 64 KiB around each of its pages, though most of the code that a start runs never
+//! runs again.
 
 #[cfg(target_env = "gnu")]
 use std::{ffi::c_int, thread::available_parallelism};
@@ -24,23 +25,23 @@ unsafe extern "C" {
 #[cfg(target_env = "gnu")]
 const ARENA_MAX: c_int = -8;
 
-/// The most arenas, for as many threads as read manifests at once.
+/// The most arenas: as many as the most threads that read manifests at once.
 #[cfg(target_env = "gnu")]
 const ARENAS: c_int = 4;
 
-/// Limits the number of arenas: each has free memory of its own, and most threads only wait. Call it before starting
-/// threads.
+/// Limits the number of arenas: each arena has its own free memory, and most threads only wait. Call this function
+/// before starting threads.
 pub(crate) fn share_arenas() {
     #[cfg(target_env = "gnu")]
     {
         let processors =
             available_parallelism().map_or(1, |count| c_int::try_from(count.get()).unwrap_or(ARENAS));
-        // A refusal costs no more than memory.
+        // A refusal costs only memory.
         mallopt(ARENA_MAX, processors.min(ARENAS));
     }
 }
 
-/// Returns free memory to the system, and unmaps the code: what runs again comes back from the page cache, in a
+/// Returns free memory to the system, and unmaps the code. Code that runs again is mapped from the page cache, in a
 /// microsecond for 64 KiB.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]

@@ -10,7 +10,7 @@ use crate::{config::settings::Settings, source::host};
 /// The facts about the node that the rules depend on.
 #[derive(Debug)]
 pub struct NodeFacts {
-    /// `None` if the Node object lacks them, although it should have them.
+    /// How to detect pods; `None` if the Node object lacks what this takes.
     pods: Option<PodDetector>,
     node_ips: Vec<IpAddr>,
     pub(super) node_port_addresses: BTreeSet<IpAddr>,
@@ -26,13 +26,13 @@ impl NodeFacts {
         Self::with_host(settings, node, &host)
     }
 
-    /// The same for a node that is not this machine: what is known of its addresses is in its Node object.
+    /// Like [`NodeFacts::new`], for a node that is not this machine: its addresses are those of its Node object.
     pub fn elsewhere(settings: &Settings, node: &Node) -> Self {
         let host = HostAddresses { addresses: node.addresses.clone(), failing: false };
         Self::with_host(settings, node, &host)
     }
 
-    /// The same, with addresses that were read before.
+    /// Like [`NodeFacts::new`], with host addresses that were read before.
     pub(super) fn with_host(settings: &Settings, node: &Node, host: &HostAddresses) -> Self {
         let host = &host.addresses;
         Self {
@@ -43,7 +43,7 @@ impl NodeFacts {
         }
     }
 
-    /// Sets them in the compiler. True if rules change that no update contains.
+    /// Sets the facts in the compiler. Returns true if rules change that no update contains.
     pub fn apply(self, compiler: &mut Compiler, state: &mut State) -> bool {
         compiler.set_node_addresses(&self.node_port_addresses);
         compiler.set_node_ips(state, self.node_ips);
@@ -56,13 +56,13 @@ impl NodeFacts {
 #[derive(Debug, Default)]
 pub(super) struct HostAddresses {
     pub addresses: Vec<IpAddr>,
-    /// Whether the last attempt failed, which has been logged.
+    /// Whether the last attempt failed; the failure has been logged.
     failing: bool,
 }
 
 impl HostAddresses {
-    /// Reads them. False if that fails, such as for want of file descriptors; the last ones stay then, so that node ports
-    /// go on to answer.
+    /// Reads the addresses. Returns false on failure, such as for lack of file descriptors. The last addresses then
+    /// stay, so that node ports continue to answer.
     pub(super) fn read(&mut self) -> bool {
         match host::addresses() {
             Ok(addresses) => {

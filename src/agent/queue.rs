@@ -1,5 +1,5 @@
-//! The queue of events for the reconciler. It has at most one entry an object and one of each other kind of event, so that
-//! its size is bounded while the reconciler is delayed by a long commit or a log that is not read.
+//! The queue of events for the reconciler. It has at most one entry per object, a bounded number of queries, and one
+//! event of each other kind, so that its size is bounded while a long commit or an unread log delays the reconciler.
 
 use std::{
     sync::{
@@ -15,10 +15,10 @@ use crate::{
     source::{self, Backlog, Closed, Inbox},
 };
 
-/// Questions that may wait for an answer.
+/// The most queries that wait for an answer.
 const QUERIES: usize = 16;
 
-/// An empty queue. For health, changes wait from the moment when they arrive in it.
+/// Creates an empty queue. For health, a change is waiting from the moment when it arrives in the queue.
 pub fn queue(health: Health) -> (Sender, Receiver) {
     let shared = Arc::new(Shared { health, pending: Mutex::default() });
     let (wake, woken) = sync_channel(1);
@@ -29,7 +29,7 @@ pub fn queue(health: Health) -> (Sender, Receiver) {
 #[derive(Clone, Debug)]
 pub struct Sender {
     shared: Arc<Shared>,
-    /// Is full while there are events that the receiver was not woken for.
+    /// Full while there are events for which the receiver was not woken.
     wake: SyncSender<()>,
 }
 
@@ -58,7 +58,7 @@ impl Sender {
     /// # Errors
     /// The receiver is gone.
     pub fn send(&self, event: Event) -> Result<(), Closed> {
-        // The receiver that is woken finds the event, since it waits for the lock.
+        // The receiver finds the event when it is woken, since it waits for the lock.
         let mut pending = self.shared.pending();
         if matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(()))) {
             return Err(Closed);
@@ -78,7 +78,7 @@ impl Inbox for Sender {
 }
 
 impl Receiver {
-    /// Takes all events that are there, which may be none.
+    /// Takes all queued events, possibly none.
     pub fn take(&self) -> Vec<Event> {
         let mut pending = self.shared.pending();
         let events = pending.take();
@@ -91,15 +91,15 @@ impl Receiver {
     /// Waits for events, and takes them.
     ///
     /// # Errors
-    /// There are none, and no more can come.
+    /// There are no events, and no more can come.
     pub fn recv(&self) -> Result<Vec<Event>, RecvTimeoutError> {
         self.recv_timeout(Duration::MAX)
     }
 
-    /// The same, for no longer than this.
+    /// Waits for events for at most this long, and takes them.
     ///
     /// # Errors
-    /// The time is over, or no more can come.
+    /// The time is over, or no more events can come.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Vec<Event>, RecvTimeoutError> {
         let began = Instant::now();
         loop {
@@ -114,7 +114,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // Questions among them are over.
+        // Drops queries, so that their senders no longer wait.
         *self.shared.pending() = Pending::default();
     }
 }
@@ -126,7 +126,7 @@ struct Pending {
     addresses: bool,
     flows: bool,
     foreign: Option<ForeignChange>,
-    /// The newest; those before are not answered.
+    /// The newest queries; older ones are not answered.
     queries: Vec<Query>,
     stop: Option<Ending>,
 }
@@ -157,7 +157,7 @@ impl Pending {
         self.stop.get_or_insert(ending);
     }
 
-    /// Everything as events, to stop as the last; nothing is left.
+    /// Takes everything as events, with the one to stop last.
     fn take(&mut self) -> Vec<Event> {
         let Self { mut updates, addresses, flows, foreign, queries, stop } = std::mem::take(self);
         let mut events = Vec::new();
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(both.by, by(4));
         assert_eq!(both.sets, &scope("frontends") | &scope("endpoints"));
         assert_eq!(both.elements, touched("frontends").and(touched("endpoints")));
-        // What was lost may have touched anything, and what is known is known all the same.
+        // A lost commit may have touched anything; what is known is kept.
         let lost = ForeignChange::default();
         assert_eq!(merged([&lost, &second]), ForeignChange { by: None, elements: None, ..second.clone() });
         assert_eq!(merged([&first, &lost]), ForeignChange { by: None, elements: None, ..first.clone() });

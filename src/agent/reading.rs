@@ -1,4 +1,4 @@
-//! What is read of the kernel when it is in doubt.
+//! What is read from the kernel when it is in doubt.
 
 use portolan_rules::{
     compile::Compiler,
@@ -9,31 +9,31 @@ use portolan_rules::{
 use super::{belief::Sets, first::Compiled};
 use crate::kernel::nftables::{LARGE, Scope, Wanted, is_large};
 
-/// What was read of the kernel, and what came of it.
+/// What was read from the kernel, and what was derived from it.
 pub(super) struct Reading {
     /// The tables.
     pub kernel: Ruleset,
-    /// The generation before.
+    /// The generation before the reading.
     pub generation: u32,
-    /// The state as compiled for the first reading, and what the kernel must hold, as in [`First`](super::first::First).
+    /// The state compiled for the first reading, and what the kernel must hold, as in [`First`](super::first::First).
     pub guess: (Option<Compiled>, Option<Ruleset>),
     /// The sets whose elements were read; `None` for all.
     pub scope: Option<Scope>,
     /// Whether nothing else was left out.
     pub is_whole: bool,
-    /// What must be done first, to own the tables.
+    /// The operations that must come first, to own the tables.
     pub first: Vec<(Family, Operation)>,
 }
 
-/// Which elements to read, by what the compiler knows of them.
+/// Decides which elements to read, by what the compiler knows about them.
 pub(super) struct Known<'a> {
     compiler: &'a Compiler,
     sets: &'a Sets,
     /// The sets whose elements were read.
     pub(super) read: Scope,
-    /// Whether the kernel says how many elements sets have.
+    /// Whether the kernel reports how many elements sets have.
     pub(super) is_counted: bool,
-    /// All keys, once any were asked for.
+    /// The keys of all sets, once the keys of any set were requested.
     keys: Option<PerSet<Vec<Concat>>>,
 }
 
@@ -51,7 +51,7 @@ impl Wanted for Known<'_> {
     fn wants(&mut self, family: Family, set: &Set, count: Option<u32>) -> bool {
         let wanted = SetName::from_name(&set.name).map(|name| self.compiler.held(family, name));
         self.is_counted &= count.is_some();
-        // Of single ranges the kernel counts both ends.
+        // For single ranges, the kernel counts both ends.
         let count = count.filter(|_| !set.flags.interval || set.key.len() > 1);
         let wants = !set.flags.dynamic && self.sets.contain(family, set, wanted, count);
         if wants {

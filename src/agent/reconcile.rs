@@ -1,4 +1,4 @@
-//! The loop: changes go to the kernel as soon as the previous commit is done.
+//! The reconcile loop: changes go to the kernel as soon as the previous commit is done.
 
 use std::{ops::ControlFlow, sync::mpsc::RecvTimeoutError, time::Instant};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{kernel::nftables::Tables, observe::report::Cause, retry::Retry, source};
 
-/// Applies changes as they come until it is asked to stop. Nothing is written before all Services and slices are
+/// Applies changes as they come, until an event asks to stop. Nothing is written before all Services and slices are
 /// known.
 pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
     while !agent.is_ready() {
@@ -21,7 +21,7 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
             return ending;
         }
     }
-    // What reading all of that took, before what compiling and committing takes.
+    // Returns the memory that reading took, before compiling and committing take more.
     memory::give_back();
     let mut waits = Retry::default();
     let mut synced_before = false;
@@ -70,11 +70,11 @@ pub fn reconcile<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver) -> Ending {
 
 /// When to reconcile next.
 struct Times {
-    /// Not before this for a change.
+    /// The earliest time for a change.
     earliest: Instant,
-    /// To try again, if there is a reason to.
+    /// When to retry, if there is a reason to.
     retry: Option<Instant>,
-    /// To compare everything.
+    /// When to compare everything.
     period: Instant,
 }
 
@@ -82,7 +82,7 @@ struct Times {
 fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> ControlFlow<Ending, Cause> {
     let mut changed = false;
     loop {
-        // First all that is queued; what arrives meanwhile is taken up in the next round.
+        // All queued events come first; events that arrive meanwhile are taken in the next round.
         changed |= take_over(agent, inbox.take())?;
         let change = changed.then_some((times.earliest, Cause::Change));
         let retry = times.retry.map(|at| (at, Cause::Retry));

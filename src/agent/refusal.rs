@@ -1,4 +1,4 @@
-//! The operation and the Service that the kernel's refusal of a transaction is about.
+//! Finds the operation and the Service that the kernel's refusal of a transaction is about.
 
 use portolan_rules::{
     model::ObjectName,
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::core::{Agent, SyncError};
 use crate::kernel::nftables::{Error, Tables};
 
-/// `ERESTART`, which is the kernel's own: no system call returns it.
+/// `ERESTART`, which is internal to the kernel: no system call returns it.
 const RESTART: Errno = Errno::from_raw_os_error(85);
 
 impl<T: Tables> Agent<T> {
@@ -42,15 +42,15 @@ impl<T: Tables> Agent<T> {
     }
 }
 
-/// Whether the refused operation is about a table, set, chain or rule: only elements belong to Services. The fault is then
-/// ours or the kernel's, and a search for a faulty Service is useless.
+/// Whether the refused operation is about a table, set, chain or rule. Only elements belong to Services: the fault is
+/// then ours or the kernel's, and a search for a faulty Service is useless.
 pub(super) fn is_structural(transaction: &Transaction, error: &Error) -> bool {
     refused(transaction, error).is_some_and(|(_, operation)| {
         !matches!(operation, Operation::AddElement { .. } | Operation::DeleteElement { .. })
     })
 }
 
-/// The kernel's reason, and the operation.
+/// Returns the kernel's reason, with the refused operation.
 pub(super) fn reason(transaction: &Transaction, error: &Error) -> String {
     let Some((family, operation)) = refused(transaction, error) else { return error.to_string() };
     let operation = print::operation(operation, *family, &transaction.table);
@@ -64,7 +64,7 @@ pub(super) fn reason(transaction: &Transaction, error: &Error) -> String {
     }
 }
 
-/// The operation of a transaction that an error is about.
+/// Returns the operation of a transaction that an error is about.
 fn refused<'t>(transaction: &'t Transaction, error: &Error) -> Option<&'t (Family, Operation)> {
     let at = match error {
         Error::Refused { operation, .. } => (*operation)?,
@@ -74,12 +74,13 @@ fn refused<'t>(transaction: &'t Transaction, error: &Error) -> Option<&'t (Famil
     transaction.operations.get(at)
 }
 
-/// Whether a transaction came too late: another generation was expected ([`Tables::expect_generation`]).
+/// Whether a transaction came too late: the kernel no longer had the expected generation
+/// ([`Tables::expect_generation`]).
 pub(super) fn is_outrun(error: &Error) -> bool {
     matches!(error, Error::Refused { errno: RESTART, .. })
 }
 
-/// Whether the kernel keeps us from writing to a table, such as one that belongs to another process.
+/// Whether the kernel prevents us from writing to a table, such as a table that belongs to another process.
 pub(super) fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Owned(_) | Error::Permission)
 }

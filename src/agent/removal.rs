@@ -1,4 +1,4 @@
-//! Has stale flows removed, and reports what was.
+//! Starts the removal of stale flows, and reports what was removed.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use crate::{kernel::nftables::Tables, observe::report::Report};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl<T: Tables> Agent<T> {
-    /// Removes stale flows from now on, on a thread of its own, in the network namespace of the calling one. Sends an event
-    /// when there is something for [`Agent::flows_removed`].
+    /// Starts a thread that removes stale flows, in the network namespace of the calling thread. The thread sends an
+    /// event when there is something for [`Agent::flows_removed`].
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -20,7 +20,8 @@ impl<T: Tables> Agent<T> {
         self.stale_flows.start(events)
     }
 
-    /// Reports the stale flows that were removed. Returns whether there is more to hand over, which the next sync does.
+    /// Reports the stale flows that were removed. Returns whether there are more flows to hand over, which the next
+    /// sync does.
     pub fn flows_removed(&mut self) -> bool {
         let (reports, failing, is_found) = self.stale_flows.take_outcome(&self.compiler, &self.state);
         for report in &reports {

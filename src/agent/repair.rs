@@ -1,4 +1,4 @@
-//! Undoes what another process did to elements, where notifications say which: nothing else is read.
+//! Undoes what another process did to elements, if notifications name the elements: nothing else is read.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -21,7 +21,7 @@ use super::{
 use crate::{kernel::nftables::Tables, observe::report::Cause};
 
 impl<T: Tables> Agent<T> {
-    /// These elements, under the names of rulesets, if each can be compared by its key.
+    /// Returns these elements, with the sets' names in rulesets, if each can be compared by its key.
     pub(super) fn comparable(&self, elements: Touched) -> Option<Touched> {
         let mut plain = Touched::default();
         let can_be_compared = elements.into_sets().all(|((family, set), keys)| {
@@ -72,7 +72,7 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
-    /// Changes of elements as one transaction.
+    /// Returns changes of elements as one transaction.
     fn operations(&self, changes: &[ElementChange]) -> Transaction {
         let mut transaction = Transaction::new(self.settings.config.table.clone());
         for ElementChange { family, set, key, before, after } in changes {

@@ -1,15 +1,15 @@
-//! When to remove what nothing refers to any more: after a second, when no packet is on its way there. Until then it is
-//! kept ([`portolan_rules::incremental::plan::Retiring`]).
+//! When to remove what nothing refers to any more: after a second, when no packet is on its way there any more. Until
+//! then it is kept ([`portolan_rules::incremental::plan::Retiring`]).
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// The longest time from one lookup of a packet to the next: its thread may be preempted in between.
+/// The longest time between two lookups for one packet: the thread may be preempted in between.
 const AFTER: Duration = Duration::from_secs(1);
 
-/// When each number may be removed, the oldest first.
+/// When the things with each number may be removed, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Retirement(VecDeque<(Instant, u64)>);
 

@@ -21,7 +21,7 @@ pub(super) struct StaleFlows {
     udp: BTreeSet<SocketAddr>,
     /// Endpoints of other protocols that no slice lists any more.
     gone: Flows,
-    /// Destinations that an earlier run answered and this one does not, of protocols other than UDP.
+    /// Destinations that an earlier run answered and this run does not, of protocols other than UDP.
     ceased: BTreeSet<Destination>,
     /// Whether the flows of these protocols are to be surveyed.
     survey: bool,
@@ -38,7 +38,7 @@ impl Drop for StaleFlows {
 }
 
 impl StaleFlows {
-    /// Starts the worker, in the network namespace of the calling thread. Before, everything is only noted.
+    /// Starts the worker, in the network namespace of the calling thread. Until then, everything is only noted.
     pub(super) fn start(&mut self, events: Option<Sender>) -> std::io::Result<()> {
         let shared = self.shared.insert(Arc::default()).clone();
         let work = move || worker::work(&shared, events.as_ref());
@@ -50,8 +50,9 @@ impl StaleFlows {
         self.udp.extend(destinations(kernel));
     }
 
-    /// Notes what an update may make stale, once the kernel has it. For destinations that are being searched, it applies at
-    /// once: an endpoint that is back has new flows as soon as the kernel has the update.
+    /// Notes which flows an update may make stale, once the kernel has the update. For destinations that are being
+    /// searched, the update applies at once: an endpoint that is back has new flows as soon as the kernel has the
+    /// update.
     pub(super) fn note(&mut self, compiler: &Compiler, update: &Stale, input_incomplete: bool) {
         self.gone.follow(update, |udp| compiler.flows(udp));
         if let Some(shared) = self.shared.clone() {
@@ -64,7 +65,7 @@ impl StaleFlows {
         self.gone.extend(update.gone());
     }
 
-    /// With part of the input unreadable, keeps back destinations that no object claims any more: the kernel still has
+    /// If part of the input is unreadable, keeps back destinations that no object claims any more: the kernel still has
     /// them, in case an unreadable object claims them.
     fn take_back(&mut self, compiler: &Compiler, flows: &mut Flows, input_incomplete: bool) {
         if !input_incomplete {
@@ -84,10 +85,10 @@ impl StaleFlows {
         self.survey = true;
     }
 
-    /// Notes what may be stale when the kernel was read back. What happened meanwhile is unknown, so these are all
-    /// destinations that it had, or has from now on. With part of the input unreadable, only new destinations are noted:
-    /// the endpoints of the others are unknown. For protocols other than UDP, only the first reading shows anything new:
-    /// later, endpoints that go are noticed.
+    /// Notes which flows may be stale after the kernel was read back. What happened meanwhile is unknown, so all
+    /// destinations that the kernel had, or has from now on, are noted. If part of the input is unreadable, only new
+    /// destinations are noted: the endpoints of the others are unknown. For protocols other than UDP, only the first
+    /// reading shows anything new: later, endpoints that go are noticed.
     pub(super) fn note_compared(
         &mut self,
         compiler: &Compiler,
@@ -127,8 +128,8 @@ impl StaleFlows {
         shared.notify();
     }
 
-    /// Waits until the worker has tried everything, or has an outcome of a survey, but no longer than this. Returns whether
-    /// nothing is left but what it will retry.
+    /// Waits until the worker has tried everything, or has an outcome of a survey, but no longer than `until`. Returns
+    /// whether only tasks that the worker will retry are left.
     pub(super) fn wait(&self, until: Instant) -> bool {
         let Some(shared) = &self.shared else { return true };
         let mut tasks = shared.tasks();
@@ -141,7 +142,7 @@ impl StaleFlows {
         tasks.is_settled()
     }
 
-    /// Returns what the worker has done since the last call, whether something failed that it will retry, and whether a
+    /// Returns what the worker has done since the last call, whether a task failed and will be retried, and whether a
     /// survey found something to hand over.
     pub(super) fn take_outcome(
         &mut self,

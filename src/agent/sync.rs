@@ -25,10 +25,10 @@ use crate::{
     observe::report::{Cause, Reconcile, Report},
 };
 
-/// How often the kernel is read again because another process changed something between reading and writing.
+/// How many times the kernel is read at most, if another process changes something between reading and writing.
 const READINGS: usize = 3;
-/// Commits of more operations are made unsubscribed: the kernel would write a notification for each element, more of
-/// them than a socket holds.
+/// Commits of more operations than this are made unsubscribed: the kernel would write a notification for each element,
+/// more notifications than a socket holds.
 const UNSUBSCRIBED: usize = 2_000;
 
 impl<T: Tables> Agent<T> {
@@ -37,7 +37,7 @@ impl<T: Tables> Agent<T> {
         self.sync_for(Cause::Change)
     }
 
-    /// The same, for this reason. What it did and took is reported.
+    /// Makes the kernel equal to the state, for this cause. Reports what was done, and how long it took.
     pub fn sync_for(&mut self, cause: Cause) -> Result<Synced, SyncError> {
         let started = Instant::now();
         self.report.cause = if self.belief == Belief::Unknown { Cause::Start } else { cause };
@@ -73,7 +73,7 @@ impl<T: Tables> Agent<T> {
             duration = ?report.duration,
             "Reconciled"
         );
-        // Last: when health reports that the kernel is in sync, all of that has been reported.
+        // Health comes last: when it reports that the kernel is in sync, everything else has been reported.
         self.health.set_quarantined(self.quarantined());
         if outcome.is_ok() {
             self.health.synced();
@@ -84,7 +84,7 @@ impl<T: Tables> Agent<T> {
         outcome.map(|unfinished| Synced { operations, large, unfinished })
     }
 
-    /// Whether something is left to do.
+    /// Returns whether something is left to do.
     fn try_sync(&mut self, cause: Cause) -> Result<bool, SyncError> {
         let mut unfinished = false;
         if std::mem::take(&mut self.node_changed) {
@@ -129,7 +129,7 @@ impl<T: Tables> Agent<T> {
         self.settle_quarantine();
         self.unsent.operations.clear();
         self.retirement.note(Instant::now(), self.compiler.retiring());
-        // The compiler does not know what is left over.
+        // The compiler does not know the leftovers.
         if self.leftovers.is_some() {
             self.note(belief::Event::Differs);
         }
@@ -140,7 +140,7 @@ impl<T: Tables> Agent<T> {
             self.stale_flows.hand_over(&self.compiler, self.input_incomplete);
         }
         if self.report.cause == Cause::Start {
-            // When the node is ready, no flow that went astray before is left.
+            // When the node is ready, no misdirected flow from before is left.
             self.finish_flows();
         }
         Ok(unfinished)
@@ -166,7 +166,7 @@ impl<T: Tables> Agent<T> {
         self.full(cause, Sets::All)
     }
 
-    /// Reads the kernel back, of the elements those of some sets or all, and commits the difference.
+    /// Reads the kernel back, with the elements of these sets, and commits the difference.
     pub(super) fn full(&mut self, cause: Cause, sets: Sets) -> Result<(), SyncError> {
         self.read_and_write(cause, sets).inspect_err(|_| self.note(belief::Event::Failed))
     }
@@ -181,7 +181,8 @@ impl<T: Tables> Agent<T> {
                 return self.start_cold(read.generation);
             }
             let (desired, found, found_operations) = self.compare(&mut read);
-            // Once a step was refused, all is committed at once or not at all: so it is known what the kernel holds.
+            // Once a step was refused, everything is committed at once or not at all, so that it is known what the
+            // kernel holds.
             let whole = (was_refused || !read.first.is_empty()).then(|| self.whole(&read, desired.as_ref()));
             // The reading must still hold; but endless commits of another process must not prevent ours.
             self.kernel.expect_generation(Some(read.generation).filter(|_| reading < READINGS));
@@ -232,7 +233,7 @@ impl<T: Tables> Agent<T> {
         Ok(())
     }
 
-    /// Commits what was refused for each family apart: one is served though the other is not.
+    /// Commits a refused transaction for each family separately, so that one family is served even if the other is not.
     fn commit_apart(&mut self, refused: &Transaction) {
         let of_family = |family| {
             let operations = refused.operations.iter().filter(|(f, _)| *f == family).cloned().collect();
@@ -258,7 +259,7 @@ impl<T: Tables> Agent<T> {
         let (mut scope, mut is_whole, mut guess) = (None, true, (None, None));
         let mut kernel = if self.belief == Belief::Unknown {
             self.number();
-            // What is left over is taken from all that there is, and a table that cannot be owned is made anew.
+            // Everything is needed to find leftovers, and to make a table anew that cannot be owned.
             let is_all = self.input_incomplete || self.replaces_tables()?;
             let Self { kernel, compiler, state, .. } = self;
             let kernel = if was_refused {
@@ -288,9 +289,9 @@ impl<T: Tables> Agent<T> {
                 match whose {
                     Ownership::Ours => {}
                     Ownership::Others => return Err(Error::Owned(family).into()),
-                    // Adopted over by declaring it.
+                    // Taken over by declaring it.
                     Ownership::Orphan => first.push((family, Operation::AddTable)),
-                    // It cannot be given an owner: another takes its place.
+                    // The table cannot be given an owner: a new one takes its place.
                     Ownership::None => {
                         first.push((family, Operation::DeleteTable));
                         self.stale_flows.note_replaced(&kernel);
@@ -304,7 +305,7 @@ impl<T: Tables> Agent<T> {
         Ok(Reading { kernel, generation, guess, scope, is_whole, first })
     }
 
-    /// Whether there are tables that another is to take the place of, because they cannot have an owner.
+    /// Whether there are tables to replace because they cannot be given an owner.
     fn replaces_tables(&mut self) -> Result<bool, Error> {
         let is_unowned = |whose: &Ownership| *whose == Ownership::None;
         let table = &self.settings.config.table;
@@ -331,11 +332,11 @@ impl<T: Tables> Agent<T> {
         self.report_problems(problems);
         match result {
             Ok(()) if matches!(loaded, Loaded::Complete(_)) => Ok(()),
-            // What is there of the tables is compared with what should be, and the faulty Service is found.
             Err(error) if !is_attributable(&error) => {
                 self.report.failed_transactions += 1;
                 Err(error.into())
             }
+            // The kernel's tables are compared with what they should be, and the faulty Service is found.
             _ => {
                 self.note(belief::Event::Failed);
                 self.full(Cause::Start, Sets::All)
@@ -343,8 +344,9 @@ impl<T: Tables> Agent<T> {
         }
     }
 
-    /// Compiles what is not compiled yet, and compares with the kernel. Returns what the kernel must hold, or `None` if it
-    /// is known to hold that; and what was different that is not our own doing, with how many operations undo that.
+    /// Compiles what is not compiled yet, and compares with the kernel. Returns what the kernel must hold, or `None` if
+    /// the kernel is known to hold that. Also returns a description of the differences that are not our own doing, and
+    /// the number of operations that undo them.
     fn compare(&mut self, read: &mut Reading) -> (Option<Ruleset>, String, usize) {
         let is_first = self.belief == Belief::Unknown;
         let (is_equal, compared) = if is_first {
@@ -356,7 +358,7 @@ impl<T: Tables> Agent<T> {
         } else {
             let steps = self.compile();
             self.unsent.operations.extend(steps.into_iter().flat_map(|step| step.operations));
-            // What is retiring of what was read is forgotten.
+            // What is retiring in the sets that were read is forgotten.
             match &read.scope {
                 None => self.unsent.operations.extend(self.compiler.forget_retiring().operations),
                 Some(scope) => self.compiler.forget_retiring_of(scope),
@@ -369,7 +371,7 @@ impl<T: Tables> Agent<T> {
                 let kernel = &read.kernel;
                 self.stale_flows.note_compared(&self.compiler, [kernel, kernel], true, true);
             } else {
-                // What the kernel answers is what the compiler says, and flows may be older than the rules.
+                // The kernel answers exactly the compiler's destinations, and flows may be older than the rules.
                 self.stale_flows.note_all(&self.compiler);
             }
             None
@@ -392,7 +394,7 @@ impl<T: Tables> Agent<T> {
         (desired, found, found_operations)
     }
 
-    /// What leads from what was read to what the kernel must hold, as one transaction.
+    /// Returns the difference between what was read and what the kernel must hold, as one transaction.
     fn whole(&self, read: &Reading, desired: Option<&Ruleset>) -> Transaction {
         let table = &self.settings.config.table;
         let mut whole = match desired {
@@ -434,7 +436,7 @@ impl<T: Tables> Agent<T> {
     /// Reports what a comparison found that is not our own doing.
     pub(super) fn report_found(&mut self, cause: Cause, found: &str, operations: usize) {
         if cause == Cause::Repair {
-            // Fruitless readings are spaced out like repairs.
+            // Readings that find nothing are spaced out like repairs.
             let Reconcile { dump, compile, encode, kernel, .. } = &self.report;
             self.back_off.repaired(Instant::now(), *dump + *compile + *encode + *kernel);
         }

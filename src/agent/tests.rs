@@ -43,18 +43,18 @@ struct Fake {
     generation: u32,
     /// The generation that commits must find, if that matters.
     expected: Option<u32>,
-    /// `ClusterIP`s that it refuses an element of.
+    /// `ClusterIP`s whose elements it refuses.
     poison: BTreeSet<IpAddr>,
     /// Chains that it refuses.
     poisoned_chains: BTreeSet<String>,
-    /// Whether it names the operation that it refuses.
+    /// Whether it does not name the operation that it refuses.
     silent: bool,
-    /// What every commit fails with, if anything.
+    /// The error that every commit fails with, if any.
     broken: Option<Errno>,
     commits: usize,
-    /// The fewest frontends that it ever held after a commit.
+    /// The smallest number of frontends that it held after any commit.
     fewest: Option<usize>,
-    /// The sets whose elements were read, of each reading.
+    /// The sets whose elements were read, for each reading.
     reads: Vec<Scope>,
     /// How many elements were asked for by their keys.
     asked: usize,
@@ -196,7 +196,7 @@ fn service(n: u16) -> Service {
 }
 
 impl World {
-    /// So many Services in the state, nothing in the kernel.
+    /// Creates a world with this many Services in the state, and nothing in the kernel.
     fn new(services: u16) -> Self {
         let kernel = FakeKernel::default();
         let (recorder, warnings) = Recorder::new();
@@ -211,7 +211,7 @@ impl World {
         world
     }
 
-    /// Gives a Service so many endpoints.
+    /// Gives a Service this many endpoints.
     fn endpoints(&mut self, n: u16, count: u8) {
         let endpoint = |i| Endpoint::ready(Ipv4Addr::new(10, 128 + (n >> 8) as u8, i, n as u8).into());
         let slice = EndpointSlice {
@@ -236,7 +236,7 @@ impl World {
         while self.agent.sync().unwrap().unfinished {}
     }
 
-    /// The Services that the kernel answers for.
+    /// Checks that the kernel answers for all Services but the missing ones, and that these are in quarantine.
     #[track_caller]
     fn expect_all_but(&self, services: u16, missing: &[u16]) {
         let fake = self.fake();
@@ -257,7 +257,7 @@ impl World {
         assert_eq!(self.agent.state.quarantined(), &quarantined);
     }
 
-    /// The kernel holds exactly what a compiler that never knew the missing Services would give it.
+    /// Checks that the kernel holds exactly what a compiler that never knew the missing Services would give it.
     #[track_caller]
     fn expect_clean(&mut self) {
         while let Some(last) = self.agent.compiler.retiring() {
@@ -292,7 +292,8 @@ fn a_service_that_the_kernel_refuses_does_not_stop_the_others() {
             world.expect_all_but(100, bad);
             world.expect_clean();
             let commits = world.fake().commits;
-            // A cold start's first part, the one that is refused, and all at once, which is refused as well.
+            // The first part of a cold start, the part that is refused, and everything at once, which is refused as
+            // well.
             let parts = 3;
             let most = parts + if silent { 4 + 2 * bad.len() * 7 } else { 1 + bad.len() };
             assert!(commits <= most, "{commits} commits for {bad:?}, silent: {silent}");
@@ -327,7 +328,7 @@ fn a_change_that_is_refused_costs_only_its_service() {
         world.sync();
         world.expect_all_but(50, &[20]);
         world.expect_clean();
-        // What comes later is programmed without a full comparison.
+        // Later changes are programmed without a full comparison.
         let reads = world.fake().reads.len();
         world.endpoints(3, 3);
         world.sync();
@@ -409,7 +410,7 @@ fn no_service_is_quarantined_for_an_error_that_it_did_not_cause() {
 fn a_change_between_reading_and_writing_is_not_blamed_on_a_service() {
     let mut world = World::new(10);
     world.sync();
-    // What the agent is about to change goes first.
+    // What the agent is about to change disappears first.
     world.fake().after_read = vec![|ruleset| ruleset.tables.clear()];
     world.endpoints(3, 0);
     world.agent.note(super::belief::Event::Failed);
@@ -423,7 +424,7 @@ fn a_service_that_loses_a_frontend_gets_one_event() {
     let mut world = World::new(3);
     world.sync();
     assert_eq!(world.warnings.try_recv().ok(), None);
-    // The oldest lists the ClusterIP of the youngest.
+    // The oldest Service lists the ClusterIP of the youngest.
     let thief = Arc::new(Service { external_ips: vec![cluster_ip(2)], ..service(0) });
     world.agent.apply([Change::Service(name(0), Some(thief))]);
     world.sync();

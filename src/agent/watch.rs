@@ -1,7 +1,8 @@
 //! Notices when another process changes our tables.
 //!
-//! The kernel sends notifications of every commit, and names at its end the thread that made it. A thread of our own reads
-//! them, ignores the reconciler's commits and those to other tables, and wakes the reconciler for the rest.
+//! The kernel sends notifications of every commit; the last of them names the thread that made the commit. A separate
+//! thread reads them, ignores the reconciler's commits and commits to other tables, and wakes the reconciler for the
+//! rest.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::channel},
@@ -25,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 struct Gatherer {
     table: Name,
-    /// The reconciler's thread, as the kernel numbers it: not as its own namespace of processes does.
+    /// The number of the reconciler's thread in the kernel, not in its own PID namespace.
     own_thread: u32,
     /// What the commit has touched of our tables so far, if anything.
     touched: Option<ForeignChange>,
@@ -36,7 +37,8 @@ impl Gatherer {
         Self { table, own_thread, touched: None }
     }
 
-    /// Takes a notification; returns the change if it was the last of another process's commit to our tables.
+    /// Takes a notification; returns the change if this was the last notification of another process's commit to our
+    /// tables.
     fn take(&mut self, event: nftables::Notification) -> Option<ForeignChange> {
         let Some(by) = event.generation else {
             let family = Family::ALL.into_iter().find(|family| family.number() == event.family);
@@ -60,16 +62,16 @@ impl Gatherer {
         Some(ForeignChange { by: Some(by), ..change })
     }
 
-    /// Notifications were lost.
+    /// Forgets what was gathered, because notifications were lost.
     fn lose(&mut self) -> ForeignChange {
         self.touched = None;
         ForeignChange::default()
     }
 }
 
-/// The waits before the listener is opened again after failures in a row begin with this,
+/// The first wait before the listener is opened again, after failures in a row.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// and end with this.
+/// The longest of these waits.
 const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// Waits for the next notification.
@@ -92,7 +94,7 @@ fn receive(monitor: &mut Monitor) -> Result<nftables::Notification, nftables::Er
     }
 }
 
-/// Subscribes a socket, or ends that.
+/// Subscribes or unsubscribes a socket.
 type Subscribe = Box<dyn Fn(bool) -> Result<(), nftables::Error> + Send>;
 
 /// The reconciler's handle on the listening thread.
@@ -112,7 +114,7 @@ impl Listener {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins the subscription again, or ends it for a while.
+    /// Subscribes again, or unsubscribes for a while.
     pub(super) fn subscribe(&self, listen: bool) -> Result<(), nftables::Error> {
         let mut state = self.state();
         state.is_subscribed = listen;
@@ -130,7 +132,7 @@ impl Listener {
         self.state().noticed == Some(generation)
     }
 
-    /// Notes a commit. Returns whether those before it were noticed, too.
+    /// Notes a commit. Returns whether the commits before it were noticed, too.
     fn notice(&self, generation: u32) -> bool {
         let mut state = self.state();
         let (is_next, noticed) = follow(state.noticed, generation);
@@ -147,17 +149,18 @@ impl Listener {
     }
 }
 
-/// Whether no generation was missed before this one, and the one up to which all are noticed after it. They wrap around.
+/// Returns whether no generation was missed before this one, and the generation up to which all are now noticed.
+/// Generations wrap around.
 fn follow(noticed: Option<u32>, generation: u32) -> (bool, Option<u32>) {
     match noticed.map(|noticed| generation.wrapping_sub(noticed).cast_signed()) {
         None | Some(1) => (true, Some(generation)),
-        // An old one.
+        // An old generation.
         Some(..=0) => (true, noticed),
         Some(_) => (false, Some(generation)),
     }
 }
 
-/// Listens, on a thread of its own, for commits of other threads than `own_thread` to the tables of this name.
+/// Starts a thread that listens for commits to the tables of this name by threads other than `own_thread`.
 pub(super) fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Listener, nftables::Error> {
     let name = table.clone();
     let open = move || -> Result<(Receive, Subscribe), nftables::Error> {
@@ -168,7 +171,7 @@ pub(super) fn listen(table: Name, own_thread: u32, events: Sender) -> Result<Lis
     listen_on(open, table, own_thread, events)
 }
 
-/// The same on sockets that are opened so; anew after one has failed.
+/// Like [`listen`], with sockets from `open`. After a socket has failed, another is opened.
 fn listen_on(
     open: impl Fn() -> Result<(Receive, Subscribe), nftables::Error> + Send + 'static,
     table: Name,
@@ -177,7 +180,7 @@ fn listen_on(
 ) -> Result<Listener, nftables::Error> {
     let (opened, outcome) = channel();
     let listening = move || {
-        // Opened here, since the socket stays on its thread.
+        // The socket is opened here, since it stays on its thread.
         let (receive, listener) = match open() {
             Ok((receive, subscribe)) => {
                 let state = Listening { subscribe, is_subscribed: true, noticed: None };
@@ -225,7 +228,7 @@ struct ListenerThread {
 }
 
 impl ListenerThread {
-    /// Reports changes until that fails; without an error once the queue is closed.
+    /// Reports changes until receiving fails. Returns without an error once the queue is closed.
     fn until_failure(&mut self, retry: &mut Retry) -> Result<(), nftables::Error> {
         loop {
             let change = match (self.receive)() {
@@ -248,7 +251,7 @@ impl ListenerThread {
         }
     }
 
-    /// False if the queue is closed.
+    /// Reports a change. Returns false if the queue is closed.
     fn report(&self, change: ForeignChange) -> bool {
         self.events.send(Event::Foreign(change)).is_ok()
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What happened, with times in milliseconds and names of sets as numbers.
+/// An event, and the time when the reconciler acts, with times in milliseconds and numbers as names of sets.
 fn event() -> impl Strategy<Value = (Event, u64)> {
     let start = Instant::now();
     let at = move |ms: u64| start + Duration::from_millis(ms);
@@ -38,7 +38,7 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
     (event, 0..300_u64)
 }
 
-/// Elements by the numbers of their sets.
+/// Elements, each given by the number of its set and its key.
 fn touched(keys: Vec<(u8, u16)>) -> Touched {
     let mut touched = Touched::default();
     for (set, key) in keys {
@@ -48,7 +48,7 @@ fn touched(keys: Vec<(u8, u16)>) -> Touched {
     touched
 }
 
-/// A kernel that may have been changed behind our back, in sets by number or wholly.
+/// A kernel that other processes may have changed, in some sets or in everything.
 #[derive(Clone, Debug, Default)]
 struct World {
     generation: u32,
@@ -56,12 +56,12 @@ struct World {
     differing: Vec<Sets>,
     /// Whether all elements are to be compared in parts.
     unchecked: bool,
-    /// Whether a notification was lost since that began.
+    /// Whether a notification was lost since that comparison began.
     lost: bool,
 }
 
 proptest! {
-    /// Whatever may differ is read in the end, and nothing is read without a reason.
+    /// Everything that may differ is read in the end, and nothing is read without a reason.
     #[test]
     fn what_may_differ_is_in_doubt(
         events in prop::collection::vec((event(), prop::option::of(any::<bool>())), 0..40),
@@ -126,12 +126,12 @@ proptest! {
                 prop_assert_eq!(belief.action(now), Action::Commit);
             }
         }
-        // Every doubt says when it is resolved, or is resolved by the next reconcile.
+        // Every doubt has a time when it is resolved, or is resolved by the next reconcile.
         if let Some(doubt) = belief.doubt() {
             let due = doubt.due.unwrap_or(start);
             prop_assert!(matches!(belief.action(due), Action::Read(_)));
         }
-        // And a comparison in parts comes to its end, whatever happened meanwhile.
+        // A comparison in parts ends, whatever happened meanwhile.
         if belief.checks().is_some() {
             let belief = belief.after(Event::Begun).after(Event::Checked { rest: Scope::new(), now: start });
             prop_assert_eq!(belief.checks(), None);
@@ -139,7 +139,7 @@ proptest! {
         }
     }
 
-    /// A doubt is never put off by what happens later.
+    /// Later events never put a repair off.
     #[test]
     fn further_events_do_not_put_a_repair_off(events in prop::collection::vec(event(), 1..20)) {
         let mut belief = Belief::Certain(LastReading { generation: 0, compared: Compared::All });
@@ -181,7 +181,7 @@ fn what_was_missed_after_the_reading_stays_in_doubt() {
     let miscounted = Sets::Some { named: Scope::new(), miscounted: true };
     assert_eq!(after.action(now), Action::Read(miscounted.clone()));
     assert_eq!(after.doubt().unwrap().reading, LastReading { generation: 7, compared: Compared::No });
-    // A reading of later settles it.
+    // A later reading settles the doubt.
     let later = Event::Compared { generation: 9, sets: miscounted };
     assert_eq!(after.after(later).action(now), Action::Commit);
 }

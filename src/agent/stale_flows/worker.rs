@@ -1,8 +1,8 @@
 //! The thread that searches for stale flows, and its tasks, which it shares with the reconciler.
 //!
-//! The kernel walks its whole table for each search, 28 ms for 100,000 entries: changes of the rules must not wait for that.
-//! A task stays here until it is done. What the reconciler learns meanwhile applies to tasks that are under way: right
-//! before an entry is removed, it is checked once more that it is stale.
+//! The kernel walks its whole table for each search, 28 ms for 100,000 entries. Changes of the rules must not wait for
+//! that. A task stays here until it is done. What the reconciler learns meanwhile applies to tasks that are under way:
+//! right before an entry is removed, the worker checks once more that the entry is stale.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -25,16 +25,16 @@ use crate::{
     retry,
 };
 
-/// The time between a change of the rules and the search. A packet that came during the change enters its flow a little
-/// later, and a TCP connection that was opened right before may still be answered.
+/// The time between a change of the rules and the search. The flow of a packet that came during the change is entered a
+/// little later, and a TCP connection that was opened right before may still be answered.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// The protocols of a survey: for UDP, all destinations are searched instead.
 const SURVEYED: [Protocol; 2] = [Protocol::Tcp, Protocol::Sctp];
 
-/// The pause after a search of a protocol that took so long: endless changes cost a bounded share of a processor, which the
-/// kernel may not give to anything else meanwhile. Changes of TCP are the most frequent, and its clients send again after a
-/// second.
+/// Returns the pause after a search for a protocol that took this long. It bounds the share of a processor that endless
+/// changes cost: during a search, the kernel may not give the processor to anything else. Changes of TCP are the most
+/// frequent, and TCP clients send again after a second.
 fn rest(protocol: Protocol, took: Duration) -> Duration {
     match protocol {
         Protocol::Udp | Protocol::Sctp => took * 9,
@@ -54,9 +54,9 @@ pub(super) struct Shared {
 pub(super) struct Tasks {
     queues: [Queue; Protocol::ALL.len()],
     pub survey: Survey,
-    /// What was done and is not reported yet.
+    /// Removals that are not reported yet.
     pub reports: Vec<FlowRemoval>,
-    /// Whether the reconciler waits for the end.
+    /// Whether the reconciler waits for the tasks to end.
     pub hurried: bool,
     closed: bool,
 }
@@ -73,7 +73,8 @@ struct Queue {
     retry: Retry,
 }
 
-/// Flows that an earlier run left: their endpoints are listed first, since it is unknown which of them are gone.
+/// The survey of flows that an earlier run left: their endpoints are listed first, since it is unknown which of them
+/// are gone.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub wanted: bool,
@@ -85,7 +86,7 @@ pub(super) struct Survey {
 /// When to retry what failed.
 #[derive(Debug, Default)]
 struct Retry {
-    /// `None` if it did not fail.
+    /// `None` if the last attempt did not fail.
     at: Option<Instant>,
     waits: retry::Retry,
 }
@@ -231,7 +232,7 @@ impl Shared {
         self.notify();
     }
 
-    /// The next job; `None` at the end.
+    /// Waits for the next job. Returns `None` once the tasks are closed.
     fn next(&self) -> Option<Job> {
         let mut tasks = self.tasks();
         while !tasks.closed {
@@ -246,7 +247,7 @@ impl Shared {
 
 /// Searches for stale flows until the tasks are closed. Sends an event after each job.
 pub(super) fn work(shared: &Shared, events: Option<&Sender>) {
-    // At once, while there are file descriptors left. A failure is logged with the first job.
+    // Opened at once, while there are file descriptors left. A failure is logged with the first job.
     let mut conntrack = Conntrack::open().ok();
     while let Some(job) = shared.next() {
         match job {

@@ -40,14 +40,14 @@ fn only_the_sets_that_others_touched_are_read_back() {
     world.expect_clean();
     assert_eq!(world.fake().commits, before + 1);
     assert_eq!(world.fake().reads.last(), Some(&change.sets));
-    // The same again was seen by that reading already.
+    // That reading has already seen the same change.
     let reads = world.fake().reads.len();
     world.agent.foreign(change);
     world.sync();
     assert_eq!(world.fake().reads.len(), reads);
 }
 
-/// Does this to the elements of a map, and returns the keys that it touched.
+/// Applies `act` to the elements of a map, and returns the change, with the keys that `act` touched.
 fn touch(world: &mut World, set: SetName, act: impl FnOnce(&mut Elements) -> Vec<Concat>) -> ForeignChange {
     let mut fake = world.fake();
     let table = fake.ruleset.tables.get_mut(&Family::Ip).unwrap();
@@ -93,7 +93,7 @@ fn only_the_elements_that_others_touched_are_read_back() {
             world.sync();
             world.expect_clean();
             assert_eq!(world.fake().asked, asked + 1, "one element is read");
-            // It was seen by that reading already.
+            // That reading has already seen the change.
             world.agent.foreign(change);
             world.sync();
             assert_eq!(world.fake().asked, asked + 1);
@@ -175,7 +175,7 @@ fn a_set_that_others_declared_anew_gets_all_of_its_elements() {
         }
         fake.generation += 1;
     }
-    // Also if the notification does not name it.
+    // Also if the notification does not name the set.
     let change = change(&mut world, 0, &[]);
     world.agent.foreign(change);
     world.sync();
@@ -197,7 +197,7 @@ fn lost_notifications_are_no_evidence() {
         "no elements are read where as many are there as should be: {read:?}"
     );
 
-    // What is different is found, and only that is read.
+    // A set that differs is found, and only that set is read.
     let key = {
         let mut fake = world.fake();
         fake.ruleset.tables.remove(&Family::Ip6);
