@@ -1,8 +1,8 @@
-//! Flags and `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`), the file that kubeadm writes for
-//! kube-proxy, to settings.
+//! Turns flags and `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`), the file that kubeadm writes for
+//! kube-proxy, into settings.
 //!
-//! [`options`] lists every option. Flags and file both become [`Options`], which [`settings`] checks, so that a flag and
-//! its field cannot mean different things.
+//! [`options`] lists every option. Flags and file both become [`Options`], which [`settings`] checks, so that a flag
+//! and its field cannot mean different things.
 
 mod document;
 mod error;

@@ -1,4 +1,4 @@
-//! The YAML or JSON text of a configuration file, as a tree that knows its lines.
+//! The YAML or JSON text of a configuration file, as a tree of values with their lines.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub(super) enum Value {
     Mapping(Mapping),
 }
 
-/// Keys in order, with their lines; a key may be there twice.
+/// Keys in order, with their lines; a key may occur twice.
 pub(super) type Mapping = Vec<(Spanned<String>, Node)>;
 
 impl Node {
@@ -49,7 +49,7 @@ impl Node {
     }
 }
 
-/// Reads all documents of a text but the empty ones. What is wrong with it, and in which line, if that is known.
+/// Reads all documents of a text except the empty ones. The error is the line, if it is known, and what is wrong.
 pub(super) fn read(text: &str) -> Result<Vec<Node>, (Option<u64>, String)> {
     let mut options = Options::default();
     options.underscored_numbers_as_strings = true;

@@ -31,7 +31,7 @@ pub enum Place {
     File {
         /// The file.
         path: PathBuf,
-        /// The line, from 1; without it, what is said is about a value that may have come from several.
+        /// The line, from 1; `None` if there is no single line, as for a value that may have come from several lines.
         line: Option<u64>,
         /// The field, as `conntrack.min`; empty for the file itself.
         field: String,
@@ -61,14 +61,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// Where a configuration comes from: flags, or a file, of which flags may override some fields.
+/// Where a configuration comes from: flags, or a file, some fields of which flags may override.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The configuration file, if there is one.
     pub file: Option<PathBuf>,
     /// The fields that flags override.
     pub(super) overridden: Vec<&'static str>,
-    /// Fields that are in force in place of others: the other one, and the one that the file gives.
+    /// Fields that are in force in place of others: the other field, and the field that the file gives.
     pub(super) in_place_of: Vec<(&'static str, &'static str)>,
 }
 
@@ -93,7 +93,7 @@ impl Origin {
         self.place(row).to_string()
     }
 
-    /// The same where the file goes without saying.
+    /// Like [`Origin::name`], but without the file, for places where the file is obvious.
     pub fn short_name(&self, row: &Row) -> String {
         match self.place(row) {
             Place::Flag(flag) => flag.to_owned(),

@@ -11,16 +11,16 @@ use super::{
     values::{API_VERSION, KIND},
 };
 
-/// No configuration is longer; a device or a wrong file may be.
+/// The longest configuration file, in bytes. A device or a wrong file may be longer.
 const LENGTH: u64 = 1 << 20;
 
-/// Keys of a `ConfigMap` that hold the configuration: kubeadm's, and that of EKS.
+/// Keys of a `ConfigMap` that hold the configuration: the key of kubeadm, and the key of EKS.
 const CONFIG_MAP_KEYS: [&str; 2] = ["config.conf", "config"];
 
 const NOT_A_MAPPING: &str = "is not a mapping of fields to values";
 
 /// Reads a configuration file, YAML or JSON: a `KubeProxyConfiguration`, alone or among other documents, or in a
-/// `ConfigMap`. Returns warnings, too, about fields that are unknown or there twice, which kube-proxy ignores.
+/// `ConfigMap`. Also returns warnings about unknown or repeated fields, which kube-proxy ignores.
 pub(super) fn read(path: &Path) -> Result<(Options, Vec<Error>), Error> {
     let refuse = |problem: &str| Error::new(place(path, None, ""), problem);
     let mut bytes = Vec::new();
@@ -126,7 +126,7 @@ impl Reader<'_> {
                 continue;
             }
             if matches!(node.value, Value::Scalar(Json::Null)) && is_known(&field) {
-                // The same as no value, as for Go.
+                // Null is the same as no value, as for Go.
             } else if let Some(row) = rows().find(|row| row.field == field) {
                 let value = row
                     .kind
@@ -154,8 +154,8 @@ fn is_known(field: &str) -> bool {
         .any(|row| row.field.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
-/// The known field that is most similar to an unknown one: misspelt, or of the same name in another section, where a field
-/// that has an effect is preferred.
+/// Returns the known field that is most similar to an unknown one: a field with a similar spelling, or a field of the
+/// same name in another section, preferably one that has an effect.
 fn nearest(field: &str) -> Option<&'static str> {
     let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_lowercase();
     let rank = |row: &Row| {

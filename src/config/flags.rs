@@ -12,11 +12,11 @@ use super::{
     options::{Row, Scope, rows},
 };
 
-/// The flags of a command: those that every command has that compiles rules, or all of them, which `run` has.
+/// The flags of a command: with `ALL`, all flags, which `run` has; else the flags of every command that compiles rules.
 #[derive(Clone, Debug, Default)]
 pub struct Flags<const ALL: bool>(pub Options);
 
-/// The flags that every command has that compiles rules.
+/// The flags of every command that compiles rules.
 pub type RulesFlags = Flags<false>;
 
 /// The flags of `run`.
@@ -44,7 +44,7 @@ impl<const ALL: bool> FromArgMatches for Flags<ALL> {
         let mut options = Options::default();
         for (row, flag) in Self::rows() {
             let Some(values) = matches.get_many::<String>(flag.trim_start_matches('-')) else { continue };
-            // Of a list, each may have a part.
+            // Each occurrence of a list's flag may have a part of the list.
             let value = values.map(String::as_str).collect::<Vec<_>>().join(",");
             options.parse(row, &value).map_err(|problem| {
                 let error = Error::new(Place::Flag(flag), problem);
@@ -74,7 +74,7 @@ fn argument(row: &Row, flag: &'static str) -> Arg {
         Kind::TextOr(_, alone) => argument.num_args(0..=1).default_missing_value(alone),
         Kind::Number(..) => argument.allow_negative_numbers(true),
         Kind::Duration | Kind::Period => argument.allow_hyphen_values(true),
-        // For completions and help; which of them count is said by the checks.
+        // For completions and help; the checks decide which words are valid.
         Kind::Choice(_, words) => argument.value_parser(Words(words.to_vec())),
         kind if kind.is_list() => argument.action(ArgAction::Append),
         _ => argument,

@@ -18,7 +18,8 @@ fn unit(name: &str) -> Option<u64> {
     }
 }
 
-/// The number with which a text begins, and the rest of it. Nothing if it does not fit into Go's 63 bits.
+/// Returns the number at the beginning of a text, and the rest of the text; `None` if the number does not fit into Go's
+/// 63 bits.
 fn whole(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
@@ -26,8 +27,8 @@ fn whole(text: &str) -> Option<(u64, &str)> {
     number.filter(|number| *number <= 1 << 63).map(|number| (number, rest))
 }
 
-/// The digits after a point with which a text begins, as a number and what it is divided by, and the rest of the text.
-/// Digits beyond Go's precision count nothing.
+/// Returns the digits of a fraction at the beginning of a text, as a number and its divisor, and the rest of the text.
+/// Digits beyond Go's precision are ignored.
 fn fraction(text: &str) -> (u64, f64, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
@@ -42,10 +43,10 @@ fn fraction(text: &str) -> (u64, f64, &str) {
     (number, scale, rest)
 }
 
-/// Reads a duration that is not negative, as `1h15m30.5s`: numbers, each with a fraction if need be and with a unit, in any
-/// order.
+/// Reads a duration that is not negative, such as `1h15m30.5s`: numbers, each with an optional fraction and a unit, in
+/// any order.
 ///
-/// `time.ParseDuration` is followed step by step, so that rounding and the longest duration are the same.
+/// The code follows `time.ParseDuration` step by step, so that rounding and the longest duration are the same.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -88,7 +89,7 @@ pub fn parse(text: &str) -> Option<Duration> {
     is_valid.then(|| Duration::from_nanos(total))
 }
 
-/// The notation in which all equal durations are the same; [`parse`] reads it.
+/// Prints a duration in a notation in which equal durations look the same. [`parse`] reads this notation.
 pub fn print(duration: Duration) -> String {
     let printer = SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::None);
     printer.unsigned_duration_to_string(&duration)
@@ -103,7 +104,7 @@ mod tests {
     const MINUTE: u64 = 60_000_000_000;
     const HOUR: u64 = 60 * MINUTE;
 
-    /// The examples of Go's documentation and of its tests, but for negative ones.
+    /// The examples of Go's documentation and tests, except the negative ones.
     #[test]
     fn durations_are_read_as_go_reads_them() {
         for (text, nanoseconds) in [

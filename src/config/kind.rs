@@ -1,4 +1,4 @@
-//! The types of options: how the value of a flag and that of a field of the file are read.
+//! The types of options: how the values of flags and of fields of the file are read.
 
 use serde_json::{Number, Value as Json, json};
 
@@ -16,19 +16,19 @@ pub enum Kind {
     Number(i64, i64),
     /// Any number.
     Float,
-    /// A duration in Go's notation, which is not negative.
+    /// A duration in Go's notation that is not negative.
     Duration,
-    /// The same, but not zero. In a file, zero stands for the default.
+    /// A duration in Go's notation of more than zero. In a file, zero stands for the default.
     Period,
-    /// The same, or a number of nanoseconds.
+    /// A duration in Go's notation that is not negative, or a number of nanoseconds.
     Nanoseconds,
     /// A text, or a number.
     Size,
     /// A text.
     Text(&'static str),
-    /// A text; the flag alone means the second.
+    /// A text; the flag alone means the second string.
     TextOr(&'static str, &'static str),
-    /// One of these words, which is checked where it is used.
+    /// One of these words. The word is checked where it is used.
     Choice(&'static str, &'static [&'static str]),
     /// A list of texts, separated by commas; the flag may be repeated.
     List(&'static str),
@@ -62,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// Whether a flag may be repeated, each with a part of the value.
+    /// Whether the flag may be repeated, each time with a part of the value.
     pub fn is_list(self) -> bool {
         matches!(self, Self::List(_) | Self::Gates | Self::Vmodule)
     }
@@ -155,7 +155,7 @@ impl Kind {
         Ok(json!({ "filePattern": ENTRY.read(file)?, "verbosity": LEVEL.read(level)? }))
     }
 
-    /// Checks a scalar, and writes it down as all equal ones.
+    /// Checks a scalar, and normalises it, so that equal values look the same.
     fn scalar(self, value: &Json) -> Result<Json, String> {
         let read = match (self, value) {
             (Self::Boolean, Json::Bool(_))
@@ -179,7 +179,7 @@ impl Kind {
 const LEVEL: Kind = Kind::Number(0, i32::MAX as i64);
 const ENTRY: Kind = Kind::Text("");
 
-/// Reads what Go's `strconv.ParseBool` does.
+/// Reads a boolean as Go's `strconv.ParseBool` does.
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),

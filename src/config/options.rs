@@ -1,9 +1,9 @@
 //! The list of options: a row for each flag of `portolan run` that is a setting, and for each field of
 //! `KubeProxyConfiguration`.
 //!
-//! From it come clap's arguments, the reading and writing of the file, defaults, checks of types and ranges, names in
-//! messages, the warning about what has no effect, and `docs/configuration.md`. To add an option, add a row here and
-//! use it in [`super::settings`].
+//! The list determines clap's arguments, the reading and writing of the file, defaults, checks of types and ranges,
+//! names in messages, the warning about options without effect, and `docs/configuration.md`. To add an option, add a
+//! row here and use it in [`super::settings`].
 
 use super::kind::Kind::{
     self, Boolean, Choice, Duration, Float, Gates, List, Nanoseconds, Number, Period, Size, Text, TextOr,
@@ -13,7 +13,7 @@ use super::kind::Kind::{
 /// What an option does here.
 #[derive(Clone, Copy, Debug)]
 pub enum Effect {
-    /// It is in force. Beside a configuration file, a flag counts only if the file has no field for it.
+    /// It is in force. Beside a configuration file, the flag counts only if the file has no field for it.
     Used,
     /// It is in force, and the flag overrides the file.
     Overrides,
@@ -29,9 +29,9 @@ type Defaults = &'static [&'static str];
 /// The commands that have the flag of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those that compile rules, such as `render`, `diff` and `run`.
+    /// The commands that compile rules, such as `render`, `diff` and `run`.
     Rules,
-    /// `run`.
+    /// Only `run`.
     Run,
 }
 
@@ -50,7 +50,7 @@ pub struct Row {
     pub effect: Effect,
     /// What it means, in words.
     pub help: &'static str,
-    /// The heading above its flag in help texts; empty for that of all flags.
+    /// The heading above its flag in help texts; empty for the common heading.
     pub heading: &'static str,
     /// The commands that have its flag.
     pub scope: Scope,
@@ -62,12 +62,12 @@ impl Row {
         self.flags.split_whitespace().find(|flag| flag.starts_with("--"))
     }
 
-    /// What sets it apart from all others: its field, or else its flag.
+    /// The unique name of the option: its field, or else its flags.
     pub(super) fn name(&self) -> &'static str {
         if self.field.is_empty() { self.flags } else { self.field }
     }
 
-    /// Whether it is accepted and nothing more.
+    /// Whether the option is accepted but has no effect.
     pub fn is_without_effect(&self) -> bool {
         matches!(self.effect, Effect::None(..))
     }

@@ -1,4 +1,4 @@
-//! Options, checked, as settings.
+//! Checks options, and turns them into settings.
 
 mod check;
 mod node;

@@ -12,10 +12,10 @@ use super::{
 
 /// The group and version of the file.
 pub const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
-/// Its kind.
+/// The kind of the file.
 pub const KIND: &str = "KubeProxyConfiguration";
 
-/// Options as they are given, by flags or by a file, by name; each may be absent. Their values have the types of their
+/// Options as they are given by flags or by a file, by name; each may be absent. Their values have the types of their
 /// rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options(BTreeMap<&'static str, Value>);
@@ -26,7 +26,7 @@ impl Options {
         self.0.get(row.name())
     }
 
-    /// Sets an option, or takes it away.
+    /// Sets or removes an option. Returns its previous value.
     pub fn set(&mut self, row: &Row, value: Option<Value>) -> Option<Value> {
         match value {
             Some(value) => self.0.insert(row.name(), value),
@@ -44,7 +44,7 @@ impl Options {
         Ok(())
     }
 
-    /// These options, given as flags take them.
+    /// Creates options from values as flags take them.
     #[cfg(test)]
     pub(crate) fn of(given: &[(&Row, &str)]) -> Self {
         let mut options = Self::default();
@@ -84,10 +84,10 @@ impl Options {
         self.get(row) == row.kind.parse(row.default).ok().as_ref()
     }
 
-    /// The same with the defaults of everything that has an effect here.
+    /// Returns these options with the defaults of every option that has an effect here.
     ///
-    /// They are kube-proxy's, but for `mode`, which is nftables, and `nftables.minSyncPeriod`, which is 0: what a
-    /// change costs depends on the change, so there is nothing to save by waiting.
+    /// The defaults are kube-proxy's, except `mode`, which is nftables, and `nftables.minSyncPeriod`, which is 0: what
+    /// a change costs depends on the change, so waiting saves nothing.
     #[must_use]
     pub fn complete(&self) -> Self {
         let mut all = self.clone();
@@ -119,7 +119,7 @@ impl Options {
                 return Vec::new();
             };
             match (row.kind, self.get(row)) {
-                // A gate that is switched off asks for something, too.
+                // A gate that is switched off is a request, too.
                 (Kind::Gates, Some(Value::Object(gates))) => {
                     gates.keys().map(|gate| (row, format!(".{gate}"))).collect()
                 }
@@ -153,7 +153,7 @@ impl Options {
         Value::Object(file)
     }
 
-    /// The same as YAML.
+    /// The file that sets these options, as YAML.
     pub fn to_yaml(&self) -> io::Result<String> {
         serde_saphyr::to_string(&self.to_json()).map_err(io::Error::other)
     }
@@ -164,7 +164,7 @@ pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Adds a field to a mapping, with the mappings that it is in.
+/// Adds a field to a mapping, and the sections that contain the field.
 fn insert(mapping: &mut Map<String, Value>, field: &str, value: &Value) {
     let Some((section, rest)) = field.split_once('.') else {
         mapping.insert(field.to_owned(), value.clone());

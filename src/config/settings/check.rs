@@ -1,4 +1,4 @@
-//! From options to settings.
+//! Turns options into settings.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -16,11 +16,11 @@ use crate::config::{
     values::text,
 };
 
-/// Longest timeout of connection tracking: the kernel counts it in ticks, of which there are 100 a second at least,
-/// in 31 bits (`proc_dointvec_jiffies`).
+/// Longest timeout of connection tracking: the kernel counts the timeout in ticks, of which there are at least 100 a
+/// second, in 31 bits (`proc_dointvec_jiffies`).
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(i32::MAX as u64 / 100);
 
-/// Where commands on this node ask the agent.
+/// Returns the socket on which commands on this node query the agent.
 fn socket(given: &Options, table: &str) -> Option<PathBuf> {
     match given.get(&options::SOCKET).map(|_| given.text(&options::SOCKET)) {
         None => Some(socket_path(table)),
@@ -36,7 +36,7 @@ impl RunSettings {
         let mut all = given.complete();
         let node = Settings::check(&all, &origin)?;
         if !all.text(&options::HOSTNAME_OVERRIDE).is_empty() {
-            // As it is in effect: trimmed, in lower case.
+            // The name as it is in effect: trimmed, in lower case.
             all.set(&options::HOSTNAME_OVERRIDE, Some((*node.node_name).into()));
         }
         let socket = socket(given, &node.config.table);
@@ -102,7 +102,7 @@ impl RunSettings {
         for (server, row) in
             [(self.healthz, &options::HEALTHZ_BIND_ADDRESS), (self.metrics, &options::METRICS_BIND_ADDRESS)]
         {
-            // There is none, whatever the default is.
+            // There is no server, whatever the default is.
             if server.is_none() {
                 self.options.set(row, Some("".into()));
                 self.flags_beside_file.push(format!("{}=", row.flags));
@@ -113,7 +113,7 @@ impl RunSettings {
 
 fn mode(given: &Options, origin: &Origin) -> Result<(), Error> {
     let remedy = match origin.place(&options::MODE) {
-        Place::Flag(_) => "leave the flag out, or say --proxy-mode=nftables",
+        Place::Flag(_) => "leave the flag out, or set --proxy-mode=nftables",
         Place::File { .. } => {
             "add --proxy-mode=nftables, or set `mode: nftables` in the file, or delete the field"
         }
@@ -139,7 +139,7 @@ fn sync(all: &Options, origin: &Origin) -> Result<SyncSettings, Error> {
     Ok(SyncSettings { period, min_period, full_period })
 }
 
-/// A listener; there is none if it is given as empty.
+/// Returns the address of a listener; `None` if it is given as empty.
 fn listener(origin: &Origin, row: &Row, given: &Options, all: &Options) -> Result<Option<SocketAddr>, Error> {
     if given.get(row).is_some() && given.text(row).is_empty() {
         return Ok(None);
@@ -163,10 +163,10 @@ fn conntrack(all: &Options, origin: &Origin) -> Result<ConntrackSettings, Error>
         let time = all.duration(row);
         if time > LONGEST_TIMEOUT {
             let [given, longest] = [time, LONGEST_TIMEOUT].map(print);
-            let problem = format!("{given} is longer than {longest}, the longest that the kernel can have");
+            let problem = format!("{given} is longer than {longest}, the longest that the kernel supports");
             return Err(refuse(origin, row, problem));
         }
-        // The kernel counts in seconds; a part of one is one, as 0 means something else.
+        // The kernel counts in seconds. Milliseconds are rounded up to a second, as 0 has another meaning.
         let value = time.as_millis().div_ceil(1000) as u64;
         Ok(Wish { value, is_explicit: !all.is_default(row) })
     };
@@ -219,7 +219,7 @@ fn api(all: &Options, origin: &Origin) -> Result<ApiSettings, Error> {
     })
 }
 
-/// The key of a taint, which is that of a label.
+/// Returns the key of a taint, which has the form of a label's key.
 fn startup_taint(all: &Options, origin: &Origin) -> Result<Option<String>, Error> {
     let text = all.text(&options::REMOVE_TAINT);
     let is_key = match text.split_once('/') {
@@ -246,7 +246,7 @@ pub(crate) fn parse_url(text: &str, is_tls: bool) -> Option<http::Uri> {
     let url: http::Uri = full.parse().ok()?;
     let is_http = matches!(url.scheme_str(), Some("http" | "https"));
     let authority = url.authority()?;
-    // The scheme's port would take the place of an invalid one.
+    // The scheme's port would take the place of an invalid port.
     let is_address = authority.port_u16().is_some() || authority.as_str().ends_with(authority.host());
     (is_http && is_address && !authority.host().is_empty()).then_some(url)
 }

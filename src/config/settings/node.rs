@@ -31,7 +31,7 @@ use crate::{
 /// kube-proxy's nftables tables; another agent must not share them.
 pub const KUBE_PROXY_TABLE: &str = "kube-proxy";
 
-/// Where the sockets of agents are. The directory is root's alone.
+/// The directory of the agents' sockets. It belongs to root alone.
 pub const SOCKET_DIRECTORY: &str = "/run/portolan";
 
 /// The default socket of the agent whose tables have this name.
@@ -42,7 +42,7 @@ pub fn socket_path(table: &str) -> PathBuf {
 /// How connections of Pods are recognised (`--detect-local-mode`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetectLocal {
-    /// By the networks of `--cluster-cidr`; without any, they are not.
+    /// By the networks of `--cluster-cidr`; without any, connections of Pods are not recognised.
     ClusterCidr(Vec<IpNetwork>),
     /// By the Node object's `spec.podCIDRs`.
     NodeCidr,
@@ -53,8 +53,8 @@ pub enum DetectLocal {
 }
 
 impl DetectLocal {
-    /// What that means for the rules of this node. `None` if it takes `spec.podCIDRs` of the Node object, and this one
-    /// has none.
+    /// Returns how the rules of this node recognise Pods. `None` if that takes `spec.podCIDRs` of the Node object, and
+    /// the Node has none.
     pub fn detector(&self, node: &Node) -> Option<PodDetector> {
         match self {
             Self::ClusterCidr(networks) if networks.is_empty() => Some(PodDetector::None),
@@ -71,7 +71,7 @@ impl DetectLocal {
     }
 }
 
-/// Characters of an interface's name at most (`IFNAMSIZ` less the zero at the end).
+/// The most characters of an interface's name (`IFNAMSIZ` less the zero at the end).
 const LONGEST_INTERFACE: usize = 15;
 
 /// Checked settings of one run.
@@ -85,15 +85,15 @@ pub struct Settings {
     pub detect_local: DetectLocal,
     /// Networks of ClusterIPs besides those of ServiceCIDR objects.
     pub service_cidrs: Vec<IpNetwork>,
-    /// Services with this value of the label `service.kubernetes.io/service-proxy-name` are served, and no others;
-    /// without it, those without the label (`--service-proxy-name`).
+    /// Only Services with this value of the label `service.kubernetes.io/service-proxy-name` are served; if `None`,
+    /// only Services without the label (`--service-proxy-name`).
     pub proxy_name: Option<Box<str>>,
     /// What the rules depend on.
     pub config: Config,
 }
 
 impl Settings {
-    /// Checks the options that every command has that compiles rules.
+    /// Checks the options of every command that compiles rules.
     pub fn new(flags: &Options) -> Result<Self, Error> {
         Self::check(&flags.complete(), &Origin::default())
     }
@@ -107,7 +107,7 @@ impl Settings {
             masquerade_bit: all.number(&MASQUERADE_BIT),
             ..Config::default()
         };
-        // As lenient about zeros as for networks in objects.
+        // Leading zeros are accepted, as for networks in objects.
         let entries = all
             .list(&NODEPORT_ADDRESSES)
             .map(|entry| parse_cidr(entry).map_or_else(|| entry.to_owned(), |network| network.to_string()));
@@ -125,7 +125,7 @@ impl Settings {
         })
     }
 
-    /// A warning if the settings need something of the Node object that it does not have.
+    /// Returns a warning if the settings need something that the Node object does not have.
     pub fn lacks(&self, node: &Node) -> Option<String> {
         let name = &self.node_name;
         self.detect_local.detector(node).is_none().then(|| {
@@ -158,17 +158,18 @@ fn detect_local(all: &Options, origin: &Origin) -> Result<DetectLocal, Error> {
     }
 }
 
-/// A problem with an option.
+/// Returns a problem with an option.
 pub(super) fn refuse(origin: &Origin, row: &Row, problem: impl fmt::Display) -> Error {
     Error::new(origin.place(row), problem)
 }
 
-/// That a word is none of those that an option knows.
+/// Returns the problem that a word is invalid for an option.
 pub(super) fn invalid(origin: &Origin, row: &Row, word: &str, known: &str) -> Error {
     refuse(origin, row, format!("{word:?} is invalid, must be {known}"))
 }
 
-/// Whether a text of at most so many letters, digits and these others begins and ends with a letter or digit, as labels do.
+/// Whether a text has the form of a label: at most `longest` letters, digits and `others`, with a letter or digit at
+/// the beginning and at the end.
 pub(super) fn is_label(text: &str, longest: usize, others: &str) -> bool {
     (1..=longest).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -176,7 +177,7 @@ pub(super) fn is_label(text: &str, longest: usize, others: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
 }
 
-/// A name that an interface can have (`dev_valid_name` in the kernel), or its beginning.
+/// Reads a name that an interface can have (`dev_valid_name` in the kernel), or the beginning of such a name.
 fn interface(all: &Options, origin: &Origin, row: &Row) -> Result<Arc<str>, Error> {
     let name = all.text(row);
     let is_valid = (1..=LONGEST_INTERFACE).contains(&name.len())
@@ -194,7 +195,7 @@ fn bind_address(all: &Options, origin: &Origin) -> Result<Option<IpAddr>, Error>
     Ok((!address.is_unspecified()).then_some(address))
 }
 
-/// Checks the name of tables: nft must also take it back, as an operator types it.
+/// Checks the name of tables: nft must also accept the name as an operator types it.
 pub fn table_name(name: &str) -> Result<Name, Error> {
     let is_valid = name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -209,7 +210,7 @@ pub fn table_name(name: &str) -> Result<Name, Error> {
     Err(refuse(&Origin::default(), &TABLE_NAME, problem))
 }
 
-/// A value that a label can have.
+/// Reads a value that a label can have.
 fn proxy_name(all: &Options, origin: &Origin) -> Result<Option<Box<str>>, Error> {
     match all.text(&SERVICE_PROXY_NAME) {
         "" => Ok(None),

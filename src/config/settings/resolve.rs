@@ -1,4 +1,4 @@
-//! From flags and a configuration file to options that are checked.
+//! Combines flags and a configuration file into options, and has them checked.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -12,11 +12,11 @@ use crate::config::{
 };
 
 impl RunSettings {
-    /// Reads the configuration file, if one is given, and checks everything. Touches nothing else. If `strict`, a
-    /// field of the file that is unknown or there twice is an error.
+    /// Reads the configuration file, if one is given, and checks everything. Touches nothing else. If `strict`, an
+    /// unknown or repeated field of the file is an error.
     ///
-    /// Beside a file only those flags count that it has no field for, and those that override it
-    /// ([`Effect::Overrides`]).
+    /// Beside a file, only two kinds of flags count: flags for which the file has no field, and flags that override the
+    /// file ([`Effect::Overrides`]).
     pub fn resolve(flags: &Options, config: Option<&Path>, strict: bool) -> Result<Self, Error> {
         let mut flags = flags.clone();
         let Some(path) = config.filter(|path| !path.as_os_str().is_empty()) else {
@@ -43,7 +43,7 @@ impl RunSettings {
             }
         }
         for row in [&HEALTHZ_BIND_ADDRESS, &METRICS_BIND_ADDRESS] {
-            // An empty flag asks for what a file cannot: there an empty field has its default.
+            // An empty flag asks for no server. A file cannot do that: there an empty field has its default.
             if flags.get(row).is_some_and(|flag| flag == "") {
                 let none = flags.set(row, None);
                 given.set(row, none);
@@ -59,16 +59,17 @@ impl RunSettings {
     }
 }
 
-/// Gives the fields of a file the meaning that they have for kube-proxy: zero is the default of a period, and the
-/// `iptables` section is in force where `nftables` is silent, unless the mode is nftables. (kube-proxy's default is
-/// iptables, and its mode ipvs reads the section, too.) Returns the fields that are in force in place of others.
+/// Gives the fields of a file the meaning that they have for kube-proxy: zero is the default of a period, and fields of
+/// the `iptables` section are in force where the `nftables` section lacks a value, unless the mode is nftables.
+/// (kube-proxy's default mode is iptables, and its ipvs mode reads that section, too.) Returns the fields that are in
+/// force in place of others.
 fn normalize(file: &mut Options) -> Vec<(&'static str, &'static str)> {
     let is_nftables = file.text(&MODE) == "nftables";
     let mut in_place_of = Vec::new();
     for row in rows() {
         let Effect::InPlaceOf(other, _) = row.effect else { continue };
         for row in [row, other] {
-            // Zero says nothing, but for a number, such as that of a bit.
+            // Zero means no value, except for a number, such as the number of a bit.
             if file.get(row).is_some_and(|value| *value == false || *value == "0s") {
                 file.set(row, None);
             }
@@ -84,8 +85,8 @@ fn normalize(file: &mut Options) -> Vec<(&'static str, &'static str)> {
     in_place_of
 }
 
-/// Completes the address of a server whose port is given apart, as kube-proxy's deprecated flags do. The port is for
-/// an address without one, and 0 is for no server.
+/// Completes the address of a server whose port is given separately, as kube-proxy's deprecated flags do. The port is
+/// for an address without a port, and 0 means no server.
 fn complete_listener(flags: &mut Options, address: &Row, port: &Row) {
     let Some(port) = flags.get(port).map(|_| flags.number(port)) else { return };
     let complete = match (port, flags.text(address).parse::<IpAddr>()) {

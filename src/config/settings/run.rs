@@ -18,7 +18,7 @@ pub struct RunSettings {
     pub healthz: Option<SocketAddr>,
     /// Metrics server (`metricsBindAddress`); `None` to have none.
     pub metrics: Option<SocketAddr>,
-    /// Where commands on this node ask the agent (`--socket`); `None` to have no socket.
+    /// The socket on which commands on this node query the agent (`--socket`); `None` to have no socket.
     pub socket: Option<PathBuf>,
     /// Whether a server that cannot bind its address ends the agent (`bindAddressHardFail`); if not, it tries
     /// again every 5 seconds.
@@ -28,11 +28,11 @@ pub struct RunSettings {
     pub table_owner: bool,
     /// Limits and timeouts of connection tracking (`conntrack`).
     pub conntrack: ConntrackSettings,
-    /// What the out-of-memory killer makes of this process, -1000 to 1000 (`oomScoreAdj`).
+    /// Score of this process for the out-of-memory killer, -1000 to 1000 (`oomScoreAdj`).
     pub oom_score_adj: Wish<i32>,
     /// How to log (`logging`).
     pub logging: LoggingSettings,
-    /// Where all this comes from.
+    /// Where the settings come from.
     pub origin: Origin,
     /// All options with their defaults: what `/configz` shows and `--write-config-to` writes.
     pub options: Options,
@@ -40,7 +40,7 @@ pub struct RunSettings {
     pub flags_beside_file: Vec<String>,
     /// Fields and flags that are given but have no effect here, or none beside a configuration file.
     pub without_effect: Vec<String>,
-    /// Fields of the file that are unknown or there twice.
+    /// Warnings about unknown or repeated fields of the file.
     pub warnings: Vec<Error>,
 }
 
@@ -52,7 +52,7 @@ pub struct SyncSettings {
     /// Least time from the end of one reconcile to the start of the next (`nftables.minSyncPeriod`); zero for
     /// none.
     pub min_period: Duration,
-    /// How often all rules are compared with the kernel's, although no change of them is known.
+    /// How often all rules are compared with the kernel's, even if no change of them is known.
     pub full_period: Duration,
 }
 
@@ -72,25 +72,26 @@ pub struct ApiSettings {
     /// A kubeconfig file (`clientConnection.kubeconfig`); in-cluster credentials if neither this nor `master` is
     /// given.
     pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig, rather than its current one.
+    /// The context of the kubeconfig to use instead of its current context.
     pub context: Option<String>,
     /// URL of the API server (`--master`), which overrides the kubeconfig's.
     pub master: Option<String>,
-    /// Whether objects are read as JSON alone (`clientConnection.contentType`), rather than in protobuf where the server
+    /// Whether objects are read only as JSON (`clientConnection.contentType`), rather than as protobuf where the server
     /// has it.
     pub is_json: bool,
-    /// How often all objects are listed anew, less up to a half (`--relist-period`); `None` for never.
+    /// How often all objects are relisted, less up to half of that time (`--relist-period`); `None` for never.
     pub relist: Option<Duration>,
     /// The key of the taint that this Node keeps until its Services are programmed (`--remove-taint`).
     pub startup_taint: Option<String>,
 }
 
-/// A value that something outside this process is to have.
+/// A value to set outside this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wish<T> {
     /// The value.
     pub value: T,
-    /// Whether it was asked for, rather than being the default: only then is it an error if it cannot be set.
+    /// Whether the value was requested, rather than being the default. Only if it was requested is it an error that it
+    /// cannot be set.
     pub is_explicit: bool,
 }
 
@@ -100,7 +101,7 @@ pub struct Wish<T> {
 pub struct ConntrackSettings {
     /// Connections to track for each CPU (`maxPerCore`).
     pub max_per_core: Wish<u32>,
-    /// Connections to track at least (`min`).
+    /// The least number of connections to track (`min`).
     pub min: Wish<u32>,
     /// `tcp_timeout_established`.
     pub tcp_established: Wish<u64>,
@@ -117,7 +118,7 @@ pub struct ConntrackSettings {
 /// How to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoggingSettings {
-    /// Lines of JSON rather than klog's text.
+    /// Whether lines are JSON rather than klog's text.
     pub is_json: bool,
     /// Verbosity as klog counts it.
     pub verbosity: u32,
