@@ -15,8 +15,8 @@ impl RunSettings {
     /// Reads the configuration file, if one is given, and checks everything. Touches nothing else. If `strict`, an
     /// unknown or repeated field of the file is an error.
     ///
-    /// Beside a file, only two kinds of flags count: flags for which the file has no field, and flags that override the
-    /// file ([`Effect::Overrides`]).
+    /// Beside a file, a flag counts only if the file has no field for it, if it overrides the file
+    /// ([`Effect::Overrides`]), or if it is an empty server address.
     pub fn resolve(flags: &Options, config: Option<&Path>, strict: bool) -> Result<Self, Error> {
         let mut flags = flags.clone();
         let Some(path) = config.filter(|path| !path.as_os_str().is_empty()) else {
