@@ -66,11 +66,6 @@ impl<T: Tables> Agent<T> {
         (!retired.is_empty()).then_some(retired)
     }
 
-    /// Returns when something unused may be removed next.
-    pub fn retires_at(&self) -> Option<Instant> {
-        self.retirement.next()
-    }
-
     /// Removes some of what has been unused for long enough. If the commit fails, the next reconcile reads the kernel
     /// back.
     pub fn retire(&mut self) -> Result<(), SyncError> {
@@ -84,7 +79,7 @@ impl<T: Tables> Agent<T> {
 
     /// Waits until everything unused may be removed, and removes it.
     pub fn retire_all(&mut self) -> Result<(), SyncError> {
-        while let Some(at) = self.retires_at() {
+        while let Some(at) = self.retirement.next() {
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
             self.retire()?;
         }

@@ -80,10 +80,7 @@ impl ColdStart {
         for (family, _) in &transaction.operations {
             self.operations[*family as usize] += 1;
         }
-        self.commit.messages += commit.messages;
-        self.commit.bytes += commit.bytes;
-        self.commit.encode += commit.encode;
-        self.commit.kernel += commit.kernel;
+        self.commit += *commit;
         self.longest = self.longest.max(commit.kernel);
     }
 }

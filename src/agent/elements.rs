@@ -51,14 +51,6 @@ impl Expected {
         Ok(found)
     }
 
-    /// Whether these elements were read, and no others.
-    pub(super) fn are(&self, found: &Found) -> bool {
-        let has_count = |(family, set, expected): (Family, SetName, &Vec<(Concat, Option<Element>)>)| {
-            expected.iter().filter(|(_, element)| element.is_some()).count() == found[(family, set)].len()
-        };
-        self.0.iter().all(has_count) && self.are_among(found)
-    }
-
     /// Whether these elements are among those that were read.
     pub(super) fn are_among(&self, found: &Found) -> bool {
         self.0.iter().all(|(family, set, expected)| {

@@ -127,7 +127,7 @@ impl Compared {
                 part.push(service);
             }
             let found = expected.read(kernel, compiler)?;
-            if expected.are(&found) {
+            if expected.are_among(&found) {
                 self.note(expected, &found, compiler);
                 continue;
             }

@@ -93,10 +93,10 @@ fn next<T: Tables>(agent: &mut Agent<T>, inbox: &Receiver, times: &Times) -> Con
         if at <= now {
             return ControlFlow::Continue(cause);
         }
-        let retires_at = agent.retires_at().unwrap_or(at);
+        let retires_at = agent.retirement.next().unwrap_or(at);
         if retires_at <= now {
             if let Err(error) = agent.retire() {
-                warn!(%error, "Removing what is no longer used failed; comparing everything");
+                warn!(%error, "Removing what is no longer used failed; reading the kernel back");
                 return ControlFlow::Continue(Cause::Retry);
             }
             continue;

@@ -325,6 +325,16 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_second_is_rounded_up() {
+        let (_root, sysctls) = kernel();
+        for (time, seconds) in [("1us", "1"), ("500ms", "1"), ("1s1ns", "2"), ("3s", "3")] {
+            let wishes = settings(&[(&CONNTRACK_UDP_TIMEOUT, time)]);
+            sysctls.apply(&wishes, Effort::OnlyExplicit).unwrap();
+            assert_eq!(value(&sysctls, "nf_conntrack_udp_timeout"), seconds, "{time}");
+        }
+    }
+
+    #[test]
     fn with_manifests_only_what_was_asked_for_is_written() {
         let (_root, sysctls) = kernel();
         let wishes = settings(&[(&CONNTRACK_UDP_TIMEOUT_STREAM, "300s")]);

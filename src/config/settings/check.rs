@@ -166,8 +166,8 @@ fn conntrack(all: &Options, origin: &Origin) -> Result<ConntrackSettings, Error>
             let problem = format!("{given} is longer than {longest}, the longest that the kernel supports");
             return Err(refuse(origin, row, problem));
         }
-        // The kernel counts in seconds. Milliseconds are rounded up to a second, as 0 has another meaning.
-        let value = time.as_millis().div_ceil(1000) as u64;
+        // The kernel counts in seconds. A part of a second is rounded up, since 0 leaves the kernel's value alone.
+        let value = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         Ok(Wish { value, is_explicit: !all.is_default(row) })
     };
     Ok(ConntrackSettings {

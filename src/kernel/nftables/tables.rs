@@ -1,6 +1,6 @@
 //! The interface between the reconciler and the kernel.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::AddAssign, time::Duration};
 
 use portolan_rules::ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Transaction};
 
@@ -17,6 +17,15 @@ pub struct Commit {
     pub encode: Duration,
     /// Time in the kernel: from sending to the last reply.
     pub kernel: Duration,
+}
+
+impl AddAssign for Commit {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.encode += other.encode;
+        self.kernel += other.kernel;
+    }
 }
 
 /// Access to the tables of a kernel. [`Kernel`](super::Kernel) implements it for the running kernel.
