@@ -1,7 +1,7 @@
 //! The objects of the cluster, reduced to what a service proxy needs: Services, `EndpointSlices`, the node.
 //!
-//! These types hold no defaults to be applied and no unparsed text: the manifest reader and the cluster watch apply the
-//! API's defaults, and drop what cannot be parsed, with a message, before they build them.
+//! Values of these types are complete and parsed. The manifest reader and the cluster watch apply the API's
+//! defaults, and drop what cannot be parsed, with a message, before they build them.
 
 mod endpoint_slice;
 mod name;

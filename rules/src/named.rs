@@ -1,7 +1,9 @@
 //! Enumerations whose variants have names.
 
-/// Declares an enumeration with a name for each variant, by which it is displayed, all of them in order as `ALL`, and the
-/// functions `name` and `from_name`.
+/// Declares an enumeration whose variants have names.
+///
+/// Adds the constant `ALL` with all variants in order, the functions `name` and `from_name`, and a `Display` that
+/// writes the name.
 #[macro_export]
 macro_rules! named {
     ($(#[$about:meta])* $visibility:vis enum $type:ident {
@@ -13,17 +15,17 @@ macro_rules! named {
         }
 
         impl $type {
-            /// All of them, in order.
+            /// All variants, in order.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
-            /// Its name.
+            /// The name of the variant.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
                 }
             }
 
-            /// The one of this name.
+            /// Returns the variant with this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|known| known.name() == name)
             }

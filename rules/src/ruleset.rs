@@ -1,7 +1,7 @@
 //! A model of an nftables ruleset.
 //!
-//! One model, many readers: the text printer, the JSON printer, the netlink encoder, the dump
-//! decoder and the diff all speak of these types, so that they cannot disagree about what a rule means.
+//! The text printer, the JSON printer, the netlink encoder, the dump decoder and the diff all use these types, so
+//! that they cannot disagree about the meaning of a rule.
 
 mod chain;
 pub mod diff;

@@ -24,7 +24,7 @@ pub use self::{
     entry::ServiceState,
 };
 
-/// A slice, found by its name.
+/// A slice that is hashed and compared by its name.
 #[derive(Clone, Debug)]
 struct ByName(Arc<EndpointSlice>);
 
@@ -52,7 +52,7 @@ impl Hash for ByName {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     services: HashMap<ObjectName, ServiceState>,
-    /// All slices, to notice when one moves to another Service.
+    /// All slices, to detect when a slice moves to another Service.
     slices: HashSet<ByName>,
     node: Node,
     cluster_ips: ClusterIps,
@@ -72,12 +72,12 @@ impl State {
         &self.node
     }
 
-    /// One Service with its slices, unless it is in quarantine.
+    /// Returns a Service with its slices, unless it is in quarantine.
     pub fn get(&self, name: &ObjectName) -> Option<&ServiceState> {
         self.services.get(name).filter(|_| !self.quarantined.contains(name))
     }
 
-    /// The same, in quarantine or not.
+    /// Returns a Service with its slices, whether it is in quarantine or not.
     pub fn entry(&self, name: &ObjectName) -> Option<&ServiceState> {
         self.services.get(name)
     }
@@ -89,7 +89,7 @@ impl State {
         all.filter_map(|(_, entry)| Some((entry.service.as_deref()?, entry)))
     }
 
-    /// All names of which there is a Service or slices, in quarantine or not, in no particular order.
+    /// All names that have a Service or slices, including Services in quarantine, in no particular order.
     pub fn entries(&self) -> impl Iterator<Item = (&ObjectName, &ServiceState)> {
         self.services.iter()
     }
@@ -194,13 +194,13 @@ impl State {
         self.examine_all();
     }
 
-    /// Whether an address is outside of the ServiceCIDRs, of which there are some of its family.
+    /// Whether an address is outside of the ServiceCIDRs; false if there is no ServiceCIDR of its family.
     pub fn is_outside_service_cidrs(&self, address: IpAddr) -> bool {
         self.cluster_ips.is_outside_networks(address)
     }
 
-    /// Finds which addresses near ClusterIPs a Service and its slices name. If that changed, the Service is compiled
-    /// again.
+    /// Finds which addresses near ClusterIPs a Service and its slices name. If these changed, the Service is
+    /// compiled again.
     fn examine(&mut self, name: &ObjectName) {
         let Some(entry) = self.services.get_mut(name) else { return };
         let near = self.cluster_ips.near(entry.service.as_deref(), &entry.slices);
@@ -214,7 +214,7 @@ impl State {
         }
     }
 
-    /// The same for all Services. Few name any such address.
+    /// Does the same for all Services that may name such an address, which are few.
     fn examine_all(&mut self) {
         let concerns = |entry: &ServiceState| {
             let service = entry.service.as_ref();
@@ -228,7 +228,7 @@ impl State {
         }
     }
 
-    /// Replaces all Services: those that are not among these are removed.
+    /// Replaces all Services, and removes those that are not in the list.
     pub fn replace_services(&mut self, services: Vec<(ObjectName, Arc<Service>)>) {
         let names: HashSet<ObjectName> = services.iter().map(|(name, _)| name.clone()).collect();
         let known = self.services.iter().filter(|(_, entry)| entry.service.is_some());
@@ -236,7 +236,7 @@ impl State {
         for name in gone.cloned().collect::<Vec<_>>() {
             self.set_service(&name, None);
         }
-        // All at once, since everything is examined for each new block of ClusterIPs.
+        // All at once, since each new block of ClusterIPs requires examining all Services.
         if self.cluster_ips.surround(services.iter().flat_map(|(_, service)| &service.cluster_ips)) {
             self.examine_all();
         }
@@ -245,7 +245,7 @@ impl State {
         }
     }
 
-    /// Replaces all slices: those that are not among these are removed.
+    /// Replaces all slices, and removes those that are not in the list.
     pub fn replace_slices(&mut self, slices: Vec<(ObjectName, Arc<EndpointSlice>)>) {
         let names: HashSet<ObjectName> = slices.iter().map(|(name, _)| name.clone()).collect();
         let gone = self.slices.iter().map(|slice| &slice.0.name).filter(|name| !names.contains(*name));
@@ -257,8 +257,8 @@ impl State {
         }
     }
 
-    /// Replaces the node. If its name or zone changed, which decide what endpoints are local and which hints apply,
-    /// every Service is compiled again.
+    /// Replaces the node. If its name or zone changed, every Service is compiled again: they decide which endpoints
+    /// are local and which hints apply.
     pub fn set_node(&mut self, node: Node) {
         if node.name != self.node.name || node.zone != self.node.zone {
             for (name, entry) in &mut self.services {
@@ -268,7 +268,7 @@ impl State {
         self.node = node;
     }
 
-    /// Marks the Services that a change outside of the state affects as to be compiled again.
+    /// Marks the Services that a change outside of the state affects, so that they are compiled again.
     pub fn touch(&mut self, affected: impl Fn(&Service) -> bool) {
         for (name, entry) in &mut self.services {
             if entry.service.as_deref().is_some_and(&affected) {
@@ -277,7 +277,7 @@ impl State {
         }
     }
 
-    /// The Services to compile again since the last call, in order of their names, each with what changed.
+    /// Takes the Services to compile again, in order of their names, each with what changed since the last call.
     pub fn take_changed(&mut self) -> BTreeMap<ObjectName, Changed> {
         for name in self.dirty.names() {
             if let Some(entry) = self.services.get_mut(name) {

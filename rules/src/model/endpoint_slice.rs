@@ -19,14 +19,14 @@ pub struct EndpointSlice {
     pub service: Arc<str>,
     /// `ports`; an entry without a number (the API's "all ports") is left out.
     pub ports: Vec<EndpointPort>,
-    /// `endpoints`, those with an address.
+    /// `endpoints`, without entries that have no address.
     pub endpoints: Vec<Endpoint>,
 }
 
 /// One entry of an `EndpointSlice`'s `ports`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct EndpointPort {
-    /// Name of the Service port that it resolves.
+    /// Name of the Service port that this entry resolves.
     pub name: Arc<str>,
     /// `protocol`.
     pub protocol: Protocol,
@@ -55,7 +55,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// One that is ready, with defaults for everything else.
+    /// Returns a ready endpoint with defaults for all other fields.
     pub fn ready(address: IpAddr) -> Self {
         Self {
             address,
@@ -69,7 +69,7 @@ impl Endpoint {
     }
 }
 
-/// Topology hints of an endpoint. Most have none, and there are very many endpoints.
+/// Topology hints of an endpoint. Boxed, since there are very many endpoints and most have no hints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Hints(Option<Box<HintTargets>>);
 

@@ -5,14 +5,14 @@ use std::{net::IpAddr, sync::Arc};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-/// What the proxy must know of its own node.
+/// What the proxy must know about its own node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Node {
     /// Name, compared with an endpoint's `nodeName`.
     pub name: Arc<str>,
     /// `status.addresses` of the Node object, `InternalIP` before `ExternalIP`; empty if there is no Node object.
     pub addresses: Vec<IpAddr>,
-    /// Those of `addresses` that are an `ExternalIP` and no `InternalIP`.
+    /// The `addresses` that are an `ExternalIP` and not an `InternalIP`.
     pub external_addresses: Vec<IpAddr>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<Arc<str>>,

@@ -30,7 +30,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol of an IP protocol number, if a Service may have it.
+    /// Returns the protocol with this IP protocol number, if a Service can use it.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|p| p.number() == number)
     }
@@ -55,13 +55,14 @@ crate::named! {
         /// Each with equal probability, or in proportion to its weight.
         #[default]
         Random = "random",
-        /// By the client's address, the same on every node.
+        /// By the client's address; every node chooses the same endpoint.
         SourceHash = "source-hash",
     }
 }
 
 crate::named! {
-    /// `spec.type` of a Service that a proxy handles. Rules depend on the fields that come with it alone.
+    /// `spec.type` of a Service that a proxy handles. The type itself does not affect the rules, only the fields
+    /// that come with it do.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
     pub enum ServiceType {
         /// `ClusterIP`.
@@ -84,7 +85,8 @@ pub struct Service {
     pub created: Option<i64>,
     /// `spec.type`.
     pub service_type: ServiceType,
-    /// `spec.clusterIPs`, at most one a family. A family without one has no frontends at all.
+    /// `spec.clusterIPs`, at most one per family. Without a ClusterIP of a family, the Service has no frontends in
+    /// that family.
     pub cluster_ips: Vec<IpAddr>,
     /// `spec.externalIPs`.
     pub external_ips: Vec<IpAddr>,
@@ -100,15 +102,15 @@ pub struct Service {
     pub affinity_timeout: Option<u32>,
     /// Annotation `portolan.io/load-balancing`.
     pub load_balancing: LoadBalancing,
-    /// `spec.healthCheckNodePort` of a load balancer under `externalTrafficPolicy: Local`: where the node
-    /// answers whether it has endpoints.
+    /// `spec.healthCheckNodePort` of a load balancer under `externalTrafficPolicy: Local`: the port at which the
+    /// node reports whether it has endpoints.
     pub health_check_node_port: Option<u16>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
 }
 
 impl Service {
-    /// One of type `ClusterIP` with these addresses and ports, and defaults for everything else.
+    /// Returns a Service of type `ClusterIP` with these addresses and ports, and defaults for all other fields.
     pub fn cluster_ip(name: ObjectName, cluster_ips: Vec<IpAddr>, ports: Vec<ServicePort>) -> Self {
         Self { name, cluster_ips, ports, ..Self::default() }
     }

@@ -20,7 +20,7 @@ crate::named! {
 }
 
 impl Hook {
-    /// The kernel's number (`enum nf_inet_hooks`, whose order this is).
+    /// The kernel's number: the variants are in the order of `enum nf_inet_hooks`.
     pub const fn number(self) -> u32 {
         self as u32
     }
@@ -37,7 +37,7 @@ crate::named! {
     }
 }
 
-/// What makes a chain a base chain. Its policy is always `accept`: Portolan decides about Services only.
+/// The properties of a base chain. Its policy is always `accept`: Portolan decides about Services only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BaseChain {
     /// Type.

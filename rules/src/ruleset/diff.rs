@@ -1,7 +1,8 @@
 //! The difference between two rulesets, as the transaction that leads from one to the other.
 //!
-//! Minimal where it matters: no element, chain or rule that is equal on both sides is touched. The
-//! order is the kernel's: what refers to something goes before it, and comes after it.
+//! Elements and chains that are equal on both sides are left alone, unless a set or table that they need is
+//! replaced. The rules of a chain are replaced as a whole. The order is the one that the kernel requires: a
+//! reference is deleted before its target, and added after its target.
 
 use std::sync::Arc;
 
@@ -14,12 +15,12 @@ use super::{
     transaction::{Operation, Transaction},
 };
 
-/// The transaction that turns `old` into `new`; empty if they are equal. `table` names the tables.
+/// Returns the transaction that turns `old` into `new`; empty if they are equal. `table` is the name of the tables.
 pub fn diff(table: &Name, old: &Ruleset, new: &Ruleset) -> Transaction {
     diff_into(table, old, new.clone())
 }
 
-/// The same as [`diff`], with a ruleset that is not needed any more: nothing of it is copied.
+/// The same as [`diff`], but consumes `new` instead of copying it.
 pub fn diff_into(table: &Name, old: &Ruleset, mut new: Ruleset) -> Transaction {
     let mut transaction = Transaction::new(table.clone());
     for family in Family::ALL {
@@ -33,8 +34,9 @@ pub fn diff_into(table: &Name, old: &Ruleset, mut new: Ruleset) -> Transaction {
     transaction
 }
 
-/// Creates a table: first what may be referred to, then the rules that hook it in, then the elements. A
-/// rule that binds an empty map costs nothing; one that binds a full map makes the kernel walk it.
+/// Creates a table: first the sets and chains, which rules and elements may refer to, then the rules, then the
+/// elements. A rule that binds an empty map costs nothing; a rule that binds a full map makes the kernel walk the
+/// map.
 fn create(transaction: &mut Transaction, family: Family, table: Table) {
     transaction.push(family, Operation::AddTable);
     change(transaction, family, &Table::new(table.name.clone()), table);
@@ -42,7 +44,7 @@ fn create(transaction: &mut Transaction, family: Family, table: Table) {
 
 fn change(transaction: &mut Transaction, family: Family, old: &Table, mut new: Table) {
     if old.hooks_differ(&new) {
-        // A hook cannot be changed, and other chains may refer to it: start over.
+        // A hook cannot be changed, and other chains may refer to this one: replace the whole table.
         transaction.push(family, Operation::DeleteTable);
         create(transaction, family, new);
         return;
@@ -69,7 +71,7 @@ fn change(transaction: &mut Transaction, family: Family, old: &Table, mut new: T
             delete_elements(transaction, family, set, new);
         }
     }
-    // A set before the chains that its verdicts lead to.
+    // A set goes before the chains that its verdicts lead to.
     for set in old.sets.values().filter(|set| !same_set(set, &new)) {
         transaction.push(family, Operation::DeleteSet(set.name.clone()));
     }

@@ -18,16 +18,17 @@ use super::{
 /// Longest comment that nft accepts on an element, in bytes (`NFTNL_UDATA_COMMENT_MAXLEN`).
 pub const COMMENT_MAX: usize = 128;
 
-/// Longest concatenation that is kept in place: an IPv6 frontend with its slot has 28 bytes. Sources of IPv6
-/// frontends alone are longer.
+/// Longest concatenation that is stored in place, in bytes: an IPv6 frontend with its slot takes 28. Only the
+/// sources of IPv6 frontends are longer.
 const IN_PLACE: usize = 30;
 
-/// A value or a concatenation of values, in the layout of the kernel's registers: each field padded to
-/// four bytes. The types are those of the set.
+/// A value or a concatenation of values, in the layout of the kernel's registers: each field padded to four bytes.
+/// The types of the fields are those of the set.
 #[derive(Clone)]
 pub struct Concat(Bytes);
 
-/// Bytes in 32 bytes: there are hundreds of thousands of concatenations, nearly all of them short.
+/// A byte string that takes 32 bytes of memory: there are hundreds of thousands of concatenations, nearly all of
+/// them short.
 #[derive(Clone)]
 enum Bytes {
     InPlace { length: u8, bytes: [u8; IN_PLACE] },
@@ -80,7 +81,7 @@ impl Concat {
         longer
     }
 
-    /// Takes over bytes in register layout, as a dump of the kernel delivers them.
+    /// Makes a concatenation of bytes in register layout, as in a dump from the kernel.
     pub fn from_bytes(from: &[u8]) -> Self {
         let mut bytes = [0; IN_PLACE];
         Self(match bytes.get_mut(..from.len()) {
@@ -187,7 +188,7 @@ pub struct Element {
 }
 
 impl Element {
-    /// The chain that it leads to, if its data is a verdict.
+    /// The chain that the element leads to, if its data is a verdict.
     pub const fn target(&self) -> Option<&Name> {
         if let ElementData::Verdict(verdict) = &self.data { verdict.target() } else { None }
     }

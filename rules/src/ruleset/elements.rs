@@ -6,8 +6,8 @@ use super::element::{Concat, Element};
 
 /// The elements of a set, sorted by key.
 ///
-/// One block of memory: a hundred thousand elements are made, walked and given up in one go. Adding the greatest
-/// key is fast, adding or removing another one moves all that follow it.
+/// All elements are in one block of memory, so that a hundred thousand of them are allocated, walked and freed
+/// quickly. Adding the greatest key is fast; adding or removing any other key moves all elements that follow it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elements(Vec<(Concat, Element)>);
 
@@ -32,12 +32,12 @@ impl Elements {
         self.get_key_value(key).map(|(_, element)| element)
     }
 
-    /// The element of a key, with the key as it is kept.
+    /// The element of a key, with the stored key.
     pub fn get_key_value(&self, key: &Concat) -> Option<(&Concat, &Element)> {
         self.at(self.find(key).ok()?)
     }
 
-    /// Where a key is, looked for at `likely` first.
+    /// The position of a key. Looks at `likely` first.
     pub fn position(&self, key: &Concat, likely: usize) -> Option<usize> {
         match self.0.get(likely) {
             Some((other, _)) if other == key => Some(likely),
@@ -55,7 +55,7 @@ impl Elements {
         self.find(key).is_ok()
     }
 
-    /// Adds an element. Returns the one that it replaces.
+    /// Adds an element. Returns the element that it replaces.
     pub fn insert(&mut self, key: Concat, element: Element) -> Option<Element> {
         if self.0.last().is_none_or(|(last, _)| *last < key) {
             self.0.push((key, element));
@@ -70,7 +70,7 @@ impl Elements {
         }
     }
 
-    /// Adds those elements whose keys are not there yet.
+    /// Adds the elements whose keys are not in the set yet.
     pub fn insert_missing(&mut self, others: impl Iterator<Item = (Concat, Element)>) {
         let others: Vec<_> = others.filter(|(key, _)| !self.contains_key(key)).collect();
         self.0.extend(others);
@@ -98,7 +98,7 @@ impl Elements {
         self.0.iter().map(|(key, _)| key)
     }
 
-    /// The elements without their keys, in order of these.
+    /// The elements without their keys, in order of the keys.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &Element> + Clone {
         self.0.iter().map(|(_, element)| element)
     }
@@ -109,7 +109,7 @@ impl Elements {
 }
 
 impl From<Vec<(Concat, Element)>> for Elements {
-    /// Of several elements with one key, the last stays. Sorted ones take the least time.
+    /// If several elements have the same key, the last one is kept. Sorted input takes the least time.
     fn from(mut elements: Vec<(Concat, Element)>) -> Self {
         elements.sort_by(|(a, _), (b, _)| a.cmp(b));
         elements.dedup_by(|later, kept| {

@@ -47,7 +47,7 @@ pub enum Expression {
     Constant(u32),
     /// `a . b . c`: fields side by side, each padded to four bytes.
     Concat(Vec<Expression>),
-    /// `key map @map`: the value that the map holds; the rule ends without effect if it holds none.
+    /// `key map @map`: the value that the map holds for the key. Without a value, the rule ends without effect.
     Lookup {
         /// The key.
         key: Box<Expression>,
@@ -72,7 +72,7 @@ pub enum Expression {
         /// O.
         offset: u32,
     },
-    /// `field & constant` and its like, on 32-bit host-order fields.
+    /// `field & constant` and the like, on 32-bit host-order fields.
     Bitwise {
         /// The operation.
         op: BitOp,

@@ -1,4 +1,4 @@
-//! What names a table: its family and its name.
+//! Names, and the address families of tables.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,7 +10,7 @@ use super::value::DataType;
 pub type Name = Arc<str>;
 
 crate::named! {
-    /// An nftables address family that Portolan has a table in.
+    /// An nftables address family in which Portolan has a table.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
     pub enum Family {
         /// IPv4, `NFPROTO_IPV4`.

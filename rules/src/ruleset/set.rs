@@ -35,10 +35,11 @@ pub struct Set {
     pub data: SetData,
     /// Properties.
     pub flags: SetFlags,
-    /// Greatest number of elements (`NFTA_SET_DESC_SIZE`). Declared, it makes the kernel choose a hash of fixed size.
+    /// Greatest number of elements (`NFTA_SET_DESC_SIZE`). If it is declared, the kernel chooses a hash of fixed
+    /// size.
     pub size: Option<u32>,
-    /// Whether each element counts the packets that find it (`NFTA_SET_EXPR`, kernel 5.7). The counts are not part of
-    /// the model.
+    /// Whether each element counts the packets that match it (`NFTA_SET_EXPR`, kernel 5.7). The counts are not part
+    /// of the model.
     pub counter: bool,
     /// Elements by key. Empty for a dynamic set.
     pub elements: Elements,
@@ -80,7 +81,7 @@ impl Set {
         Self { flags, ..self }
     }
 
-    /// The same set, whose elements count the packets that find them.
+    /// The same set, with elements that count the packets that match them.
     #[must_use]
     pub fn with_counter(self) -> Self {
         Self { counter: true, ..self }
@@ -91,7 +92,7 @@ impl Set {
         self.data != SetData::None
     }
 
-    /// Its declaration: the same set without elements, which are not copied.
+    /// The declaration of the set: the same set without elements. The elements are not copied.
     #[must_use]
     pub fn without_elements(&self) -> Self {
         Self {
@@ -103,7 +104,7 @@ impl Set {
         }
     }
 
-    /// Whether the two are declared alike: everything but the elements.
+    /// Whether both sets have the same declaration: everything but the elements.
     pub fn same_declaration(&self, other: &Self) -> bool {
         self.name == other.name
             && self.key == other.key

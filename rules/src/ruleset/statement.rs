@@ -22,7 +22,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The chain that it leads to.
+    /// The chain that the verdict leads to.
     pub const fn target(&self) -> Option<&Name> {
         match self {
             Self::Jump(chain) | Self::Goto(chain) => Some(chain),
@@ -145,7 +145,7 @@ pub enum Statement {
         set: Name,
         /// The key.
         key: Expression,
-        /// Some data of the map's type, which the kernel asks for and ignores; none for a set.
+        /// Any data of the map's type, which the kernel requires and ignores; `None` for a set.
         data: Option<Expression>,
     },
     /// `dnat ip to key map @map`, where the map's data is an address and a port.
@@ -161,7 +161,7 @@ pub enum Statement {
     Reject(RejectWith),
     /// A final verdict.
     Verdict(Verdict),
-    /// Something found in the kernel that Portolan never writes, described for people.
+    /// A statement in the kernel that Portolan never writes, as a description for people.
     Foreign(String),
 }
 
@@ -196,7 +196,7 @@ impl Statement {
         Self::Verdict(Verdict::Goto(chain.into()))
     }
 
-    /// The chain that it leads to, if it is a verdict.
+    /// The chain that the statement leads to, if it is a verdict.
     pub const fn target(&self) -> Option<&Name> {
         if let Self::Verdict(verdict) = self { verdict.target() } else { None }
     }

@@ -12,7 +12,7 @@ use super::{
     statement::Statement,
 };
 
-/// The tables of one node: none, one, or one a family.
+/// The tables of one node: none, one, or one per family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// The tables, by family.
@@ -36,17 +36,18 @@ impl Table {
         Self { name: name.into(), sets: IndexMap::new(), chains: IndexMap::new() }
     }
 
-    /// Adds a set or map; one of the same name is replaced.
+    /// Adds a set or map, or replaces the one with the same name.
     pub fn add_set(&mut self, set: Set) {
         self.sets.insert(set.name.clone(), set);
     }
 
-    /// Adds a chain; one of the same name is replaced.
+    /// Adds a chain, or replaces the one with the same name.
     pub fn add_chain(&mut self, chain: Chain) {
         self.chains.insert(chain.name.clone(), chain);
     }
 
-    /// Whether a base chain of the same name has another hook in `new`: that cannot be changed in place.
+    /// Whether a chain of the same name has another hook, type or priority in `new`. The kernel cannot change these
+    /// in place.
     pub fn hooks_differ(&self, new: &Self) -> bool {
         let differs = |chain: &Chain| new.chains.get(&chain.name).is_some_and(|new| new.base != chain.base);
         self.chains.values().any(differs)
@@ -57,7 +58,7 @@ impl Table {
         self.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements)
     }
 
-    /// The chains that rules and elements lead to, as often as they do.
+    /// The chains that rules and elements lead to, once for each reference.
     pub fn targets(&self) -> impl Iterator<Item = &Name> {
         let verdict_maps = self.sets.values().filter(|set| set.data == SetData::Verdict);
         let by_element = verdict_maps.flat_map(|set| set.elements.values()).filter_map(Element::target);

@@ -9,7 +9,7 @@ use super::{
     set::Set,
 };
 
-/// One operation on one object. Each is one or part of one netlink message.
+/// One operation on one object. Each becomes a netlink message or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Create a table (`NFT_MSG_NEWTABLE`); no error if it exists.
@@ -35,7 +35,7 @@ pub enum Operation {
     FlushChain(Name),
     /// Add an element (`NFT_MSG_NEWSETELEM`); it must not exist with other data.
     AddElement {
-        /// The set or map. Its declaration, for types and flags; its elements are empty.
+        /// The declaration of the set or map, for types and flags; its elements are empty.
         set: Arc<Set>,
         /// Key.
         key: Concat,

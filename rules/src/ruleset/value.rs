@@ -25,8 +25,9 @@ crate::named! {
 }
 
 impl DataType {
-    /// The number that nft stores in `NFTA_SET_KEY_TYPE` and `NFTA_SET_DATA_TYPE` (`enum datatypes` of nft);
-    /// a concatenation's is built of its fields', six bits each. The kernel only keeps it for nft to read.
+    /// The number that nft stores in `NFTA_SET_KEY_TYPE` and `NFTA_SET_DATA_TYPE` (`enum datatypes` of nft). The
+    /// number of a concatenation consists of the numbers of its fields, six bits each. The kernel only stores it
+    /// for nft.
     pub const fn id(self) -> u32 {
         match self {
             Self::Ipv4Addr => 7,
@@ -68,8 +69,8 @@ impl fmt::Display for ClassId {
     }
 }
 
-/// The name of an IP protocol in nft's lists, which take it from the system's `/etc/protocols`;
-/// `None` for the many that no Service or rule of ours ever names.
+/// The name of an IP protocol in nft's listings, which take it from the system's `/etc/protocols`; `None` for the
+/// many protocols that no Service and no rule of Portolan names.
 pub const fn protocol_name(number: u8) -> Option<&'static str> {
     Some(match number {
         1 => "icmp",
@@ -114,7 +115,7 @@ impl Value {
         }
     }
 
-    /// The address, if it is one.
+    /// The address, if the value is an address.
     pub const fn address(self) -> Option<IpAddr> {
         match self {
             Self::Ipv4(address) => Some(IpAddr::V4(address)),

@@ -1,4 +1,4 @@
-//! Which Services must be compiled again, and what of them changed.
+//! Which Services must be compiled again, and what changed in each.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -10,35 +10,35 @@ use foldhash::HashMap;
 use super::entry::ServiceState;
 use crate::model::{EndpointSlice, ObjectName};
 
-/// The slices of a Service that changed, by name, each as it was when the Service was last compiled: `None` if it did
-/// not exist.
+/// The slices of a Service that changed, by name, each as it was when the Service was last compiled: `None` if the
+/// slice did not exist.
 pub type FormerSlices = BTreeMap<Arc<str>, Option<Arc<EndpointSlice>>>;
 
-/// What changed of a Service since it was last compiled.
+/// What changed in a Service since it was last compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// The slices that changed, if the Service was there before.
+    /// The slices that changed, if the Service existed before.
     pub former: FormerSlices,
-    /// Whether nothing but these slices changed.
+    /// Whether only these slices changed.
     pub only_slices: bool,
 }
 
 /// The Services to compile again.
 #[derive(Clone, Debug, Default)]
 pub struct Dirty {
-    /// The names of the Services whose entries are marked, each once.
+    /// The names of the Services whose entries are marked dirty, without duplicates.
     names: Vec<ObjectName>,
-    /// What changed of each Service that existed before and whose slices changed.
+    /// What changed in each Service that existed before and whose slices changed.
     changed: HashMap<ObjectName, Changed>,
 }
 
 impl Dirty {
-    /// Their names, in no particular order.
+    /// The names of the Services, in no particular order.
     pub fn names(&self) -> &[ObjectName] {
         &self.names
     }
 
-    /// Something about a Service changed.
+    /// Notes that a Service changed in something other than its slices.
     pub fn touch(&mut self, name: &ObjectName, entry: &mut ServiceState) {
         if !entry.dirty {
             entry.dirty = true;
@@ -48,7 +48,7 @@ impl Dirty {
         }
     }
 
-    /// This slice of a Service changed: what it was before.
+    /// Notes that a slice of a Service changed, and what it was before.
     pub fn touch_slice(
         &mut self,
         name: &ObjectName,
@@ -70,7 +70,7 @@ impl Dirty {
         }
     }
 
-    /// Takes them all. The marks in their entries are left to the caller.
+    /// Takes all changes. The caller clears the marks in the entries.
     pub fn take(&mut self) -> BTreeMap<ObjectName, Changed> {
         let changed = &mut self.changed;
         let taken = self.names.drain(..).map(|name| {

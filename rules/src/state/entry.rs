@@ -12,15 +12,16 @@ use crate::{
 /// A Service with the slices that carry its endpoints; either may be missing.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceState {
-    /// The Service, if it exists and is one that the proxy handles.
+    /// The Service, if it exists and the proxy handles it.
     pub service: Option<Arc<Service>>,
     /// Its slices, in order of their names.
     pub slices: SmallVec<[Arc<EndpointSlice>; 1]>,
-    /// The addresses near ClusterIPs that it and its slices name. Hardly any Service has some.
+    /// The addresses near ClusterIPs that the Service and its slices name. Hardly any Service names such an
+    /// address.
     pub(super) near: Option<Box<NearAddresses>>,
-    /// Whether it must be compiled again.
+    /// Whether the Service must be compiled again.
     pub(super) dirty: bool,
-    /// Whether the Service was there when changes were last taken.
+    /// Whether the Service existed when changes were last taken.
     pub(super) is_known: bool,
 }
 
@@ -35,30 +36,30 @@ impl ServiceState {
         self.is_known = self.service.is_some();
     }
 
-    /// The other Service whose ClusterIP this address is, if this Service lists it as a load balancer address or
-    /// externalIP. This Service is not served there.
+    /// Returns the other Service that has this address as its ClusterIP, if this Service lists the address as a
+    /// load balancer address or externalIP. This Service is then not served at the address.
     pub fn cluster_ip_of(&self, address: IpAddr) -> Option<&ObjectName> {
         self.near.as_ref()?.frontends.get(&address)
     }
 
-    /// The addresses of its endpoints that cannot be endpoints, in order, each with the Service whose ClusterIP it is;
-    /// `None` if it is in a ServiceCIDR only.
+    /// The addresses in its slices that cannot be endpoints, in order. Each comes with the Service that has the
+    /// address as its ClusterIP, or `None` if the address is only in a ServiceCIDR.
     pub fn left_out(&self) -> impl Iterator<Item = (IpAddr, Option<&ObjectName>)> {
         let near = self.near.iter().flat_map(|near| &near.endpoints);
         near.map(|(address, owner)| (*address, owner.as_ref()))
     }
 
-    /// Whether this address of an endpoint cannot be an endpoint.
+    /// Whether this address in its slices cannot be an endpoint.
     pub fn leaves_out(&self, address: IpAddr) -> bool {
         self.near.as_ref().is_some_and(|near| near.endpoints.contains_key(&address))
     }
 
-    /// Its slice of this name.
+    /// Its slice with this name.
     pub fn slice(&self, name: &str) -> Option<&EndpointSlice> {
         self.find(name).ok().map(|at| &*self.slices[at])
     }
 
-    /// Where the slice of this name is, or belongs.
+    /// The position of the slice with this name, or the position at which to insert it.
     pub(super) fn find(&self, name: &str) -> Result<usize, usize> {
         self.slices.binary_search_by(|slice| (*slice.name.name).cmp(name))
     }
