@@ -1,10 +1,10 @@
-//! Pictures of Services: what leads to them, the nodes, and the endpoints in the nodes, with shares and reasons.
+//! Pictures of Services: the frontends, the nodes, and the endpoints on the nodes, with shares and reasons.
 //!
-//! A [`Picture`] is made from the [`crate::explanation`] of a node's view and is small whatever that holds: what is too
-//! much is folded into a number. [`overlay`] makes one of two states, with marks on what differs. The writers only arrange
-//! it: [`svg`], [`html`], [`mermaid`], [`dot`], [`text`]; the last but one share the `graph`. All
-//! text from outside is cleaned of control characters when the picture is made, and escaped by each writer. The same
-//! state gives the same bytes.
+//! A [`Picture`] is made from the [`crate::explanation`] of a node's view. It is small whatever the view holds: what
+//! does not fit is folded into a number. [`overlay`] makes a picture of two states, with marks on the differences. The
+//! writers only lay the picture out: [`svg`], [`html`], [`mermaid`], [`dot`], [`text`]; [`mermaid`] and [`dot`] share
+//! the `graph`. All text from outside is cleaned of control characters when the picture is made, and escaped by each
+//! writer. The same state gives the same bytes.
 
 mod dot;
 mod fold;

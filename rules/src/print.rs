@@ -1,13 +1,11 @@
 //! Writes a ruleset as text: in nft's notation, as JSON, and object by object for a readable diff.
 //!
-//! All of it follows what `nft list` prints, so that what [`nft`] shows of a ruleset is what a user
-//! finds in the kernel after it was applied. Output is a function of the ruleset alone: same input,
-//! same bytes.
+//! The text follows what `nft list` prints, so that [`nft`] shows a ruleset as a user finds it in the kernel after it
+//! was applied. Output is a function of the ruleset alone: same input, same bytes.
 //!
-//! Two places where `nft list` itself (1.0.6) is not followed, because it prints what it cannot read:
-//! a bitwise operation after the first field of a map's key gets parentheses, and everything that the
-//! model allows but nft has no notation for (a lookup inside a dynamic element) is written in the
-//! notation nearest to it.
+//! The text differs from `nft list` (1.0.6) in two places, where `nft list` prints what nft cannot read: a bitwise
+//! operation after the first field of a map's key gets parentheses, and everything that the model allows but nft has
+//! no notation for (a lookup inside a dynamic element) is written in the nearest notation.
 
 mod element;
 mod expression;
@@ -22,8 +20,8 @@ use crate::ruleset::{Family, Rule, Statement};
 
 pub use self::{json::json, nft::nft, operation::operation};
 
-/// A rule on one line, as `nft list` shows it. A rule with a [`Statement::Foreign`] is a comment line,
-/// `# …`: without that statement it would mean something else.
+/// A rule on one line, as `nft list` shows it. A rule with a [`Statement::Foreign`] is a comment line, `# …`: without
+/// that statement, the rule would mean something else.
 pub fn rule(rule: &Rule, family: Family) -> String {
     statement::rule(rule, family).to_string()
 }

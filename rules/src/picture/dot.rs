@@ -73,7 +73,7 @@ fn line(out: &mut String, indent: &str, Line { from, to, label, stroke }: &Line)
     writeln!(out, "{indent}{from} -> {to} [{look}];")
 }
 
-/// What marks a box.
+/// The attributes of a box with a mark.
 const fn of_mark(mark: Mark) -> &'static str {
     match mark {
         Mark::Same => "",

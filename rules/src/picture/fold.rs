@@ -1,4 +1,4 @@
-//! Folds what is too much for a picture into numbers.
+//! Folds what does not fit into a picture into numbers.
 
 use super::{
     model::{Counts, Mark, More, NodeBox, Panel, Picture, PodCard, Port, Row, Subject},
@@ -6,20 +6,20 @@ use super::{
 };
 use crate::{explanation::trace::percent, simulate::Probability};
 
-/// Services in an overview.
+/// Most Services in an overview.
 const ROWS: usize = 240;
-/// Ports of a Service.
+/// Most ports of a Service.
 const PORTS: usize = 6;
-/// Addresses of one kind of frontend.
+/// Most addresses of one kind of frontend.
 const ADDRESSES: usize = 4;
-/// Nodes of a port.
+/// Most nodes of a port.
 const NODES: usize = 8;
-/// Endpoints of a port, if no node had fewer than [`LEAST_PODS`].
+/// Most endpoints of a port, unless each of its nodes shows only [`LEAST_PODS`].
 const PODS: usize = 24;
-/// Endpoints of a node that are drawn however many nodes there are.
+/// Endpoints of a node that are always drawn, however many nodes there are.
 const LEAST_PODS: usize = 3;
 
-/// An overview of Services, of which the first are shown.
+/// Makes an overview of Services that shows the first ones.
 pub(super) fn fold_rows(mut rows: Vec<Row>, origin: &str) -> Picture {
     let mut total = Counts::default();
     for row in rows.iter().filter(|row| row.mark != Mark::Gone) {
@@ -33,7 +33,7 @@ pub(super) fn fold_rows(mut rows: Vec<Row>, origin: &str) -> Picture {
     Picture { origin: clean(origin), earlier: None, subject: Subject::Overview { rows, more, total } }
 }
 
-/// A Service of which so much is shown as a picture has room for.
+/// Reduces a Service to what a picture has room for.
 pub(super) fn fold(mut panel: Panel) -> Panel {
     panel.more_ports = panel.ports.len().saturating_sub(PORTS);
     panel.ports.truncate(PORTS);
@@ -43,14 +43,14 @@ pub(super) fn fold(mut panel: Panel) -> Panel {
 
 fn port(port: &mut Port) {
     for frontend in &mut port.frontends {
-        // What differs is seen first.
+        // Differences come first.
         frontend.addresses.sort_by_key(|address| address.mark == Mark::Same);
         frontend.more = frontend.addresses.len().saturating_sub(ADDRESSES);
         frontend.addresses.truncate(ADDRESSES);
     }
     let with_endpoints = port.nodes.iter().filter(|node| !node.pods.is_empty()).count();
     let most = (PODS / with_endpoints.clamp(1, NODES)).max(LEAST_PODS);
-    // The node whose view it is comes first, and then those on which something differs.
+    // This node comes first, then the nodes on which something differs.
     let differs = |node: &NodeBox| node.pods.iter().any(|pod| pod.mark != Mark::Same);
     if port.nodes.len() > NODES
         && let Some((_, others)) = port.nodes.split_first_mut()
@@ -67,7 +67,7 @@ fn node(node: &mut NodeBox, most: usize) {
     if node.pods.len() <= most {
         return;
     }
-    // What is folded is what is alike: an endpoint that is left out, or differs, is seen before one of many that serve.
+    // Endpoints that are alike are folded: one that is left out or differs is shown before one of many that serve.
     let (mut plain, mut odd): (Vec<_>, Vec<_>) =
         std::mem::take(&mut node.pods).into_iter().partition(is_plain);
     let odd_shown = odd.len().min(most / 2).max(most.saturating_sub(plain.len()));

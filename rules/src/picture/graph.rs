@@ -1,4 +1,4 @@
-//! A picture as boxes, in groups, and lines between them: what the languages of graphs have in common.
+//! A picture as groups of boxes, and lines between the boxes: the common part of the graph languages.
 
 use super::{
     model::{Mark, Picture, Place, Port, Subject},
@@ -19,7 +19,7 @@ pub(super) enum Part {
 pub(super) struct Group {
     pub id: String,
     pub title: Vec<String>,
-    /// Of a node; frontends have none.
+    /// The place of a node; `None` for frontends.
     pub place: Option<Place>,
     pub boxes: Vec<Shape>,
     /// Lines between these boxes.
@@ -61,9 +61,9 @@ pub(super) enum Stroke {
     Nested,
     /// To an endpoint.
     Serves(Mark, Place),
-    /// To one that terminates.
+    /// To an endpoint that terminates.
     Ends(Mark, Place),
-    /// To where connections end that reach none.
+    /// To the point at which connections end that reach no endpoint.
     Broken,
 }
 

@@ -1,4 +1,4 @@
-//! A picture as an HTML page that needs nothing else.
+//! A picture as a self-contained HTML page.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -11,7 +11,7 @@ use super::{
 /// The style sheet of the page around pictures.
 pub const PAGE_STYLE: &str = include_str!("page.css");
 
-/// A page with the picture, and the same in a table that can be searched and copied.
+/// A page with the picture, and the same data as a table that can be searched and copied.
 pub fn html(picture: &Picture) -> String {
     let page = html! {
         (DOCTYPE)

@@ -24,19 +24,19 @@ use crate::{
     model::LoadBalancing,
 };
 
-/// Services that are drawn whole; of more there is an overview.
+/// Most Services that are drawn as a whole; more Services are drawn as an overview.
 pub(super) const PANELS: usize = 6;
-/// Findings of a Service.
+/// Most findings of a Service.
 const PROBLEMS: usize = 5;
 
 /// Frontends from the outside in: the outer ones lead through the inner ones.
 pub const OUTSIDE_IN: [FrontendKind; 4] =
     [FrontendKind::LoadBalancer, FrontendKind::ExternalIp, FrontendKind::NodePort, FrontendKind::ClusterIp];
 
-/// Nodes in the order in which they are drawn: where it is, whether its name is not known, and the name.
+/// The key by which nodes are ordered: their place, whether their name is unknown, and the name.
 type NodeKey = (Place, bool, Option<Arc<str>>);
 
-/// The picture of these Services: each whole if they are few.
+/// Makes the picture of these Services: each as a whole if they are few.
 pub fn picture(view: &View<'_>, services: &[ExplainedService], origin: &str) -> Picture {
     if services.len() > PANELS {
         return overview(view, services, origin);
@@ -48,7 +48,7 @@ pub fn picture(view: &View<'_>, services: &[ExplainedService], origin: &str) -> 
 /// An overview of these Services.
 pub fn overview(view: &View<'_>, services: &[ExplainedService], origin: &str) -> Picture {
     let mut rows: Vec<Row> = services.iter().map(|service| row(view, service)).collect();
-    // Those with findings come first.
+    // Services with findings come first.
     let severity = |row: &Row| row.problem.as_ref().map(|problem| problem.severity);
     rows.sort_by_key(|row| Reverse(severity(row).filter(|severity| *severity > Severity::Info)));
     fold_rows(rows, origin)
@@ -128,7 +128,7 @@ fn port(view: &View<'_>, explained: &ExplainedService, port: &ExplainedPort) -> 
     for endpoint in &port.endpoints {
         let node = endpoint.node.as_ref();
         let place = place(view, node);
-        // Those whose node is not known come last.
+        // Endpoints whose node is not known come last.
         let key = (place, node.is_none(), node.cloned());
         of_nodes.entry(key).or_default().push(endpoint);
     }
@@ -160,7 +160,7 @@ fn frontend(view: &View<'_>, port: &ExplainedPort, wanted: FrontendKind) -> Opti
         port.frontends.iter().filter(|frontend| frontend.kind == wanted).collect();
     let first = all.first()?;
     let served = all.iter().find(|frontend| frontend.left_out.is_none());
-    // A ClusterIP is for those inside; the rest is for those outside.
+    // A ClusterIP is for clients inside the cluster; the other kinds are for clients outside.
     let origin = if wanted == FrontendKind::ClusterIp { Origin::Pod } else { Origin::Outside };
     let answers = served.map(|frontend| view.answers(&frontend.key)).unwrap_or_default();
     Some(Frontend {

@@ -69,7 +69,7 @@ fn line(out: &mut String, indent: &str, Line { from, to, label, stroke }: &Line)
     writeln!(out, "{indent}{from} {arrow}|{}| {to}", quote(std::slice::from_ref(label)))
 }
 
-/// Lines of text as Mermaid writes them: whatever might have a meaning becomes an entity.
+/// Lines of text as Mermaid writes them: each character that might have a meaning becomes an entity.
 fn quote(lines: &[String]) -> String {
     let escape = |text: &String| {
         let mut escaped = String::new();

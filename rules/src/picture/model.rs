@@ -8,9 +8,9 @@ use crate::{
 /// A picture of Services, as one node sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// From which input it is.
+    /// The input that the picture comes from.
     pub origin: String,
-    /// From which input the earlier of two states is, if this is a picture of both.
+    /// The input that the earlier state comes from, if this is a picture of two states.
     pub earlier: Option<String>,
     /// What is drawn.
     pub subject: Subject,
@@ -19,29 +19,29 @@ pub struct Picture {
 /// Whether something is in both of two states that are drawn over each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mark {
-    /// It is in both, and alike; or there is one state.
+    /// It is equal in both states, or there is only one state.
     #[default]
     Same,
-    /// It is only in the later one.
+    /// It is only in the later state.
     New,
-    /// It is only in the earlier one.
+    /// It is only in the earlier state.
     Gone,
-    /// It is in both, and differs.
+    /// It is in both states, and differs.
     Changed,
 }
 
 /// What is drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A few Services, each whole.
+    /// A few Services, each as a whole.
     Services(Vec<Panel>),
-    /// Many Services, a row each.
+    /// Many Services, one row each.
     Overview {
-        /// Those with findings first.
+        /// The rows; Services with findings come first.
         rows: Vec<Row>,
         /// How many Services are not shown.
         more: usize,
-        /// The endpoints of all of them.
+        /// The endpoints of all Services.
         total: Counts,
     },
 }
@@ -55,17 +55,17 @@ pub struct Row {
     pub name: String,
     /// The outermost kind of frontend.
     pub kind: &'static str,
-    /// Its first address, with how many more there are.
+    /// Its first address, and how many more there are.
     pub address: String,
     /// Its endpoints.
     pub counts: Counts,
-    /// How many endpoints were used in the earlier state, if that is another number.
+    /// How many endpoints were used in the earlier state, if the number differs.
     pub was_used: Option<usize>,
     /// Its worst finding.
     pub problem: Option<Problem>,
 }
 
-/// Endpoints, by where they are. An address that serves several ports counts for each.
+/// Endpoints, by where they are. An address that serves several ports counts once per port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// On this node.
@@ -74,17 +74,17 @@ pub struct Counts {
     pub zone: usize,
     /// Elsewhere.
     pub elsewhere: usize,
-    /// Those that no policy in force leads to.
+    /// Endpoints that no policy in force leads to.
     pub unused: usize,
 }
 
 impl Counts {
-    /// Those that connections are led to.
+    /// The endpoints that connections are led to.
     pub const fn used(&self) -> usize {
         self.here + self.zone + self.elsewhere
     }
 
-    /// All of them.
+    /// All endpoints.
     pub const fn all(&self) -> usize {
         self.used() + self.unused
     }
@@ -99,9 +99,9 @@ pub struct Panel {
     pub name: String,
     /// What is wrong with it, the worst first.
     pub problems: Vec<Problem>,
-    /// How else it chooses endpoints.
+    /// Further properties of the choice of endpoints, and what differs.
     pub notes: Vec<String>,
-    /// Its ports, one for each family.
+    /// Its ports, each once per family.
     pub ports: Vec<Port>,
     /// How many ports are not shown.
     pub more_ports: usize,
@@ -125,7 +125,7 @@ pub struct Port {
     pub title: String,
     /// The frontends, the outermost first: each leads through those after it.
     pub frontends: Vec<Frontend>,
-    /// The nodes with their endpoints; this one first, even without any.
+    /// The nodes with their endpoints; this node comes first, even without endpoints.
     pub nodes: Vec<NodeBox>,
     /// Endpoints on nodes that are not shown.
     pub more: More,
@@ -146,9 +146,10 @@ pub struct Frontend {
     pub more: usize,
     /// What becomes of a connection, in words.
     pub answers: String,
-    /// Policy and answers in the earlier state, if these were others.
+    /// Policy and answers in the earlier state, if they differ.
     pub was: Option<String>,
-    /// What becomes of a connection. `None` if none of its addresses is this Service's, or answers on this node.
+    /// What becomes of a connection. `None` if none of its addresses belongs to this Service, or none answers on this
+    /// node.
     pub answer: Option<Answer>,
 }
 
@@ -159,14 +160,14 @@ pub struct Address {
     pub mark: Mark,
     /// As a client would write it.
     pub text: String,
-    /// Why it is not this Service's.
+    /// Why it does not belong to this Service.
     pub left_out: Option<String>,
 }
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeBox {
-    /// Its name; none for endpoints whose node is not known.
+    /// Its name; `None` for endpoints whose node is not known.
     pub name: Option<String>,
     /// Where it is.
     pub place: Place,
@@ -176,18 +177,18 @@ pub struct NodeBox {
     pub addresses: String,
     /// Its endpoints.
     pub pods: Vec<PodCard>,
-    /// Those that are not shown.
+    /// Endpoints that are not shown.
     pub more: More,
 }
 
 /// Where a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// The node whose view it is.
+    /// The node whose view is drawn.
     Here,
-    /// Another node of its zone.
+    /// Another node in the zone of that node.
     Zone,
-    /// Another node.
+    /// Any other node.
     Elsewhere,
 }
 
@@ -202,12 +203,12 @@ pub struct PodCard {
     pub address: String,
     /// Its weight, in words; empty if it is 1.
     pub weight: String,
-    /// What each policy in force makes of it.
+    /// What each policy in force does with it.
     pub lines: Vec<Line>,
 }
 
 impl PodCard {
-    /// What the policies that lead to it make of it.
+    /// The lines of the policies that lead to it.
     pub fn used(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(|line| line.left_out.is_none())
     }
@@ -229,7 +230,7 @@ impl PodCard {
     }
 }
 
-/// What a policy makes of an endpoint.
+/// What a policy does with an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The policy.
@@ -240,7 +241,7 @@ pub struct Line {
     pub share: Option<Probability>,
     /// Whether connections are led to it although its Pod terminates.
     pub terminates: bool,
-    /// Its share in the earlier state, or that it had none, if that was another.
+    /// Its share in the earlier state, or that it had none, if that differs.
     pub was: Option<String>,
 }
 
@@ -251,6 +252,7 @@ pub struct More {
     pub endpoints: usize,
     /// How many of them are used.
     pub used: usize,
-    /// All of it in words, with what differs and the share under the first policy; nothing if there are none.
+    /// A summary in words, with what differs and the share under the first policy; `None` if there are no such
+    /// endpoints.
     pub words: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Two states in one picture: what differs is marked, and shares are those of both.
+//! Two states in one picture: differences are marked, and the shares of both states are shown.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{comparison::Difference, explanation::View};
 
-/// Changes of a Service that are described in words.
+/// Most changes of a Service that are described in words.
 const SENTENCES: usize = 6;
 
 /// One of two states.
@@ -18,11 +18,11 @@ const SENTENCES: usize = 6;
 pub struct State<'a> {
     /// The state.
     pub view: View<'a>,
-    /// From which input it is.
+    /// The input that the state comes from.
     pub origin: &'a str,
 }
 
-/// A picture of the Services that differ between two states: each whole if they are few.
+/// Makes a picture of the Services that differ between two states: each Service as a whole if they are few.
 pub fn overlay(before: State<'_>, after: State<'_>, differences: &[Difference]) -> Picture {
     let earlier = Some(clean(before.origin));
     if differences.len() > PANELS {
@@ -72,7 +72,7 @@ fn panels(before: Option<Panel>, after: Option<Panel>) -> Option<Panel> {
     Some(Panel { mark, ports, ..new })
 }
 
-/// What is in either of two lists, in the order of the later one; what is gone comes last.
+/// Merges two lists in the order of the later one. Items that are gone come last.
 fn merge<T, K: Ord>(
     before: Vec<T>,
     after: Vec<T>,
@@ -98,7 +98,7 @@ fn ports(before: Option<Port>, after: Option<Port>) -> Option<Port> {
     let lists = |port: Option<Port>| port.map(|port| (port.frontends, port.nodes)).unwrap_or_default();
     let ((old_frontends, old_nodes), (new_frontends, new_nodes)) = (lists(before), lists(after));
     let mut frontends = merge(old_frontends, new_frontends, |frontend| frontend.kind, frontends);
-    // The outer ones lead through the inner ones.
+    // The outer frontends lead through the inner ones.
     frontends.sort_by_key(|frontend| OUTSIDE_IN.iter().position(|kind| kind.name() == frontend.kind));
     let mut nodes = merge(old_nodes, new_nodes, |node| (node.place, node.name.clone()), nodes);
     nodes.sort_by(|a, b| (a.place, a.name.is_none(), &a.name).cmp(&(b.place, b.name.is_none(), &b.name)));
@@ -147,7 +147,7 @@ fn pods(before: Option<PodCard>, after: Option<PodCard>) -> Option<PodCard> {
         let was = earlier.map(Line::label).filter(|was| *was != line.label());
         Line { was, ..line.clone() }
     });
-    // Of policies that are in force in both states. A share depends on other endpoints.
+    // Compares the policies that are in force in both states, but no shares: a share depends on other endpoints.
     let state = |line: &Line| (line.left_out.is_some(), line.terminates);
     let is_other = |line: &Line| {
         let earlier = old.lines.iter().find(|other| other.policy == line.policy);

@@ -16,7 +16,7 @@ use super::{
 /// The style sheet of the pictures, for both colour schemes.
 pub const STYLE: &str = include_str!("style.css");
 
-/// An SVG file that needs nothing else.
+/// A self-contained SVG file.
 pub fn svg(picture: &Picture) -> String {
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     text.push_str(&draw(picture, Some(STYLE)).into_string());

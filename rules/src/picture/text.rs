@@ -18,7 +18,7 @@ use crate::explanation::Severity;
 const WIDTH: usize = 80;
 /// The column in which the lines to endpoints run down.
 const TRUNK: usize = 9;
-/// Letters of the bar of a Service's endpoints.
+/// Characters in the bar of a Service's endpoints.
 const BAR: usize = 20;
 
 /// The picture.
@@ -121,7 +121,7 @@ fn port(rows: &mut Vec<String>, port: &Port) {
     for (depth, frontend) in port.frontends.iter().enumerate() {
         self::frontend(rows, frontend, &outer, depth);
     }
-    // All of them close in one row, from which the lines go down.
+    // All frontends close in one row, from which the lines go down.
     let inner = port.frontends.len().saturating_sub(1);
     let corner = format!("╰─{}", "┴─".repeat(inner));
     let right = format!("{}─╯", "─┴".repeat(inner));

@@ -6,11 +6,11 @@ use crate::{
     simulate::Probability,
 };
 
-/// Characters of a name that are kept.
+/// Most characters of a text that are kept.
 const LONGEST: usize = 300;
 
-/// Text from outside without what a terminal or a browser might obey: control characters, and those that turn the
-/// direction of writing.
+/// Cleans text from outside of characters that a terminal or a browser might obey: control characters, and those that
+/// change the direction of writing.
 pub(super) fn clean(text: &str) -> String {
     let is_odd = |c: char| {
         c.is_control()
@@ -24,7 +24,7 @@ pub(super) fn clean(text: &str) -> String {
     cleaned
 }
 
-/// At most this many characters.
+/// Shortens a text to at most this many characters.
 pub fn shorten(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
@@ -45,19 +45,19 @@ pub fn number(number: usize) -> String {
     text
 }
 
-/// A number of things.
+/// A number and its noun.
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", self::number(number), if number == 1 { one } else { many })
 }
 
 impl Picture {
-    /// What it shows, in a line.
+    /// What the picture shows, in one line.
     pub fn title(&self) -> String {
         let shown = self.shown();
         if self.earlier.is_some() { format!("What differs: {shown}") } else { shown }
     }
 
-    /// Where it is from; of two states, both.
+    /// The input that the picture comes from, or the inputs of both states.
     pub fn origins(&self) -> String {
         match &self.earlier {
             Some(earlier) => format!("before: {earlier}; after: {}", self.origin),
@@ -65,7 +65,7 @@ impl Picture {
         }
     }
 
-    /// What there is to say where there is nothing to draw.
+    /// The text of a picture that has nothing to draw.
     pub(super) const fn nothing(&self) -> &'static str {
         if self.earlier.is_some() { "No Service differs." } else { "There are no Services to draw." }
     }
@@ -88,7 +88,7 @@ impl Picture {
 }
 
 impl Mark {
-    /// What comes before a name.
+    /// The sign before a name.
     pub(super) const fn sign(self) -> &'static str {
         match self {
             Self::Same => "",
@@ -118,7 +118,7 @@ pub(super) fn part(share: &Probability) -> String {
 }
 
 impl Row {
-    /// `3 of 5`, or `2 → 3 of 5` if it was another number.
+    /// `3 of 5`, or `2 → 3 of 5` if the number was another one.
     pub(super) fn used(&self) -> String {
         let was = self.was_used.map(|was| format!("{} → ", number(was))).unwrap_or_default();
         format!("{was}{} of {}", number(self.counts.used()), number(self.counts.all()))
@@ -179,7 +179,7 @@ impl Frontend {
         }
     }
 
-    /// That connections are refused or dropped, if they are.
+    /// The answer, if connections are refused or dropped.
     pub(super) fn refusal(&self) -> Option<Answer> {
         self.answer.filter(|answer| matches!(answer, Answer::Refused | Answer::Dropped))
     }
@@ -189,7 +189,7 @@ impl Frontend {
         self.answer.is_some() && self.refusal().is_none()
     }
 
-    /// The same, with what was otherwise in the earlier state.
+    /// The summary, and what was different in the earlier state.
     pub(super) fn words(&self) -> String {
         match &self.was {
             Some(was) => format!("{} (was {was})", self.summary()),
@@ -204,7 +204,8 @@ impl Port {
         self.frontends.iter().rposition(|frontend| frontend.policy == policy).unwrap_or(0)
     }
 
-    /// The innermost frontend whose connections reach no endpoint: how many are around it, and what becomes of connections.
+    /// The innermost frontend whose connections reach no endpoint: how many frontends are around it, and what becomes
+    /// of connections.
     pub(super) fn broken(&self) -> Option<(usize, &Frontend, &'static str)> {
         let mut frontends = self.frontends.iter().enumerate().rev();
         frontends.find_map(|(depth, frontend)| Some((depth, frontend, frontend.refusal()?.name())))
@@ -212,7 +213,7 @@ impl Port {
 }
 
 impl Line {
-    /// The share, or why there is none, in few words.
+    /// The share, or that there is none, in few words.
     pub(super) fn label(&self) -> String {
         match (&self.left_out, &self.share) {
             (Some(_), _) => "not used".to_owned(),
@@ -221,13 +222,13 @@ impl Line {
         }
     }
 
-    /// The same, after what it was in the earlier state.
+    /// The label, after the label in the earlier state.
     pub(super) fn both(&self) -> String {
         let was = self.was.as_ref().map(|was| format!("{was} → ")).unwrap_or_default();
         format!("{was}{}", self.label())
     }
 
-    /// All of it, for a tooltip.
+    /// The whole line, for a tooltip.
     pub(super) fn sentence(&self) -> String {
         let what = match (&self.left_out, &self.share) {
             (Some((code, sentence)), _) => format!("not used: {sentence} [{code}]"),

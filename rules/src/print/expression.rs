@@ -17,7 +17,7 @@ pub(super) enum Notation {
 }
 
 impl Notation {
-    /// The notation of what stands beside `expression`.
+    /// The notation of a constant beside `expression`.
     pub(super) const fn beside(expression: &Expression) -> Self {
         match expression {
             Expression::Field(Field::Mark) => Self::Mark,
@@ -37,9 +37,8 @@ impl Notation {
     }
 }
 
-/// Whether a bitwise operation after the first field of a concatenation needs parentheses. nft's grammar
-/// demands them in the key of a map that is read by `set` or `dnat`; elsewhere `nft list`'s bare form is
-/// read back.
+/// Whether a bitwise operation after the first field of a concatenation needs parentheses. nft's grammar demands them
+/// in the key of a map that is read by `set` or `dnat`; elsewhere, nft reads the bare form that `nft list` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grouping {
     /// Bare.

@@ -18,16 +18,15 @@ use crate::ruleset::{
 /// The ruleset as a JSON document for `nft -j -f`: commands that replace each table, as in
 /// [`super::nft()`].
 ///
-/// Objects look as `nft -j list` of version 1.0.6 prints them, without handles. Where that version
-/// prints what its own schema does not know, the schema is followed instead:
+/// Objects look as `nft -j list` of version 1.0.6 prints them, without handles. Where that version deviates from its
+/// own schema, the document follows the schema:
 ///
 /// * The data type of a map whose data is a concatenation is an array, like that of a key. nft 1.0.6
 ///   prints it as one string, `"ipv4_addr . inet_service"`, and reads neither form: JSON with such a map
 ///   needs nft 1.1.2 or later, while the text of [`super::nft()`] loads everywhere.
 /// * `update @map { … }` is a `map` statement; 1.0.6 prints its text as a string.
 /// * The offset of `numgen` is unsigned; 1.0.6 prints it negative from 2147483648 on.
-/// * The flag `dynamic` is left out as 1.0.6 does, which refuses it; nft adds it to a set that a rule
-///   updates.
+/// * The flag `dynamic` is left out as 1.0.6 does, which refuses the flag; nft adds it to a set that a rule updates.
 ///
 /// A [`Statement::Foreign`](crate::ruleset::Statement::Foreign) is a string, as nft prints statements
 /// that have no JSON form; nft refuses to load a rule that holds one.

@@ -7,10 +7,9 @@ use crate::ruleset::{BaseChain, Chain, DataType, Family, Hook, Ruleset, Set, Set
 
 /// The ruleset as a file for `nft -f`.
 ///
-/// Each table is declared and deleted before it is defined, and `nft -f` sends a file as one
-/// transaction: whatever was in the tables is replaced at once, and loading twice is loading once.
-/// The definitions are written as `nft list` writes them, sets and chains in their order, elements in
-/// order of their keys.
+/// Each table is declared and deleted before it is defined, and `nft -f` sends a file as one transaction: the former
+/// contents of the tables are replaced at once, and loading the file twice has the same effect as once. The
+/// definitions are written as `nft list` writes them, sets and chains in their order, elements in order of their keys.
 pub fn nft(ruleset: &Ruleset) -> String {
     let mut text = "# Loading this file replaces the tables below in one transaction; loading it again changes nothing.\n"
         .to_owned();
@@ -77,7 +76,7 @@ pub(super) fn kind(set: &Set) -> &'static str {
     if set.is_map() { "map" } else { "set" }
 }
 
-/// What a set is declared with.
+/// The properties in the declaration of a set.
 fn properties(set: &Set) -> Vec<String> {
     let data = match &set.data {
         SetData::None => String::new(),

@@ -38,7 +38,7 @@ fn services_as_text() {
     insta::assert_snapshot!(nft(&fixture::services()));
 }
 
-/// One object a line.
+/// One object per line.
 fn lines(document: &serde_json::Value) -> String {
     let objects = document["nftables"].as_array().unwrap();
     objects.iter().fold(String::new(), |text, object| text + &object.to_string() + "\n")

@@ -2,28 +2,28 @@
 
 use crate::ruleset::{Concat, DataType, Element, Name, Set, Table, Value};
 
-/// What a kernel does about a lookup during which the generations change.
+/// How a kernel handles a lookup during which the generation changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookups {
-    /// It repeats it (since Linux 6.17).
+    /// The kernel repeats the lookup (since Linux 6.17).
     Repeated,
-    /// Nothing: of an element that is replaced, the lookup may find neither version.
+    /// The kernel does nothing: if an element is replaced, the lookup may find neither version.
     Once,
 }
 
-/// How far the commit is, as far as a packet has seen.
+/// How much of the commit a packet has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Clock {
     /// The old generation is in force.
     #[default]
     Before,
-    /// The new one is, but sets of ranges have no new elements yet.
+    /// The new generation is in force, but sets of ranges have no new elements yet.
     Flipped,
-    /// All is done.
+    /// The commit is complete.
     After,
 }
 
-/// The table of a packet's family, before and after.
+/// The table of a packet's family, before and after the commit.
 pub(super) struct Commit<'a> {
     tables: [Option<&'a Table>; 2],
     /// `None` if no commit is under way.
@@ -35,7 +35,7 @@ impl<'a> Commit<'a> {
         Self { tables, lookups: None }
     }
 
-    /// The table whose rules a packet meets that enters a base chain now.
+    /// The table whose rules apply to a packet that enters a base chain now.
     pub(super) const fn rules(&self, clock: Clock) -> Option<&'a Table> {
         let [before, after] = self.tables;
         if matches!(clock, Clock::Before) { before } else { after }
@@ -59,20 +59,20 @@ impl<'a> Commit<'a> {
         self.tables.map(|table| element_at(table?.sets.get(set)?, key))
     }
 
-    /// Whether the element of a key is replaced by another.
+    /// Whether the commit replaces the element of a key, and a lookup may find neither version.
     pub(super) fn replaces(&self, set: &Name, key: &Concat) -> bool {
         self.lookups == Some(Lookups::Once)
             && matches!(self.versions(set, key), [Some(before), Some(after)] if before != after)
     }
 
-    /// What a lookup finds.
+    /// Returns the element that a lookup finds.
     pub(super) fn element(&self, name: &Name, key: &Concat, clock: Clock) -> Option<&'a Element> {
         let [before, after] = self.versions(name, key);
         let is_range = self.set(name).is_some_and(|set| set.flags.interval);
         let found = match clock {
             Clock::Before => before,
             Clock::Flipped if is_range => before.filter(|before| {
-                // What was removed is out of force, what was added is not there yet.
+                // Removed elements are out of force, and added elements are not there yet.
                 let set = self.tables[1].and_then(|table| table.sets.get(name));
                 set.and_then(|set| set.elements.get_key_value(before.0)) == Some(*before)
             }),
@@ -95,6 +95,6 @@ fn element_at<'a>(set: &'a Set, key: &Concat) -> Option<(&'a Concat, &'a Element
 fn covers(types: &[DataType], start: &Concat, element: &Element, key: &[Value]) -> bool {
     let end = element.end.as_deref().unwrap_or(start);
     let (Some(start), Some(end)) = (start.values(types), end.values(types)) else { return false };
-    // Values of one type compare by number, also those that the kernel keeps in host order.
+    // Values of one type compare by number, including values that the kernel stores in host order.
     key.iter().zip(start.iter().zip(&end)).all(|(key, (start, end))| start <= key && key <= end)
 }

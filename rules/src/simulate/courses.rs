@@ -28,14 +28,14 @@ pub(super) struct Limits {
 pub(super) const LIMITS: Limits =
     Limits { rules: 4_000_000, rules_per_course: 65_536, draws: 64, modulus: 65_536 };
 
-/// Says what becomes of `packet` at a node with these rules.
+/// Computes what becomes of `packet` at a node with these rules.
 ///
-/// Elements of dynamic sets are read from `memory`, which is not changed: each [`Case`] says what it
-/// would add, and [`Memory::remember`] adds that of the case that is to be pursued.
+/// Elements of dynamic sets are read from `memory`, which is not changed: each [`Case`] lists its changes to them, and
+/// [`Memory::remember`] makes the changes of the case that the caller pursues.
 ///
-/// It ends for every ruleset, also one that the kernel would refuse; what has no meaning or takes too
-/// long has [`Fate::Unknown`] or is marked in the [`Step`](super::Step)s, and the case is not
-/// [certain](Case::is_certain).
+/// The simulation ends for every ruleset, including rulesets that the kernel would refuse. A rule without a meaning is
+/// marked in the [`Step`](super::Step)s, and a way that takes too long has [`Fate::Unknown`]; in both cases the
+/// [`Case`] is not [certain](Case::is_certain).
 pub fn simulate(ruleset: &Ruleset, host: &Host, packet: &Packet, memory: &Memory) -> Outcome {
     simulate_within(LIMITS, ruleset, host, packet, memory)
 }
@@ -60,7 +60,7 @@ pub(super) fn every_course(limits: Limits, machine: &Machine<'_>) -> Outcome {
         }
         Entry::Occupied(mut alike) => alike.get_mut().absorb(&case),
     };
-    // Each way through the hooks is a sequence of draws; they are counted up like an odometer.
+    // Each way through the hooks is a sequence of draws. The sequences are counted up like an odometer.
     let mut draws: Vec<Draw> = Vec::new();
     let mut evaluated = 0;
     loop {
@@ -88,7 +88,7 @@ pub(super) fn every_course(limits: Limits, machine: &Machine<'_>) -> Outcome {
     Outcome { cases: cases.into_values().collect() }
 }
 
-/// The next sequence of draws; whether there is one.
+/// Advances to the next sequence of draws. Returns whether there is one.
 fn next(draws: &mut Vec<Draw>) -> bool {
     while let Some(last) = draws.last_mut() {
         last.value += 1;

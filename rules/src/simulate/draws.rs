@@ -9,9 +9,9 @@ pub(super) struct Draw {
 
 /// Where random choices come from.
 pub(super) enum Draws<'m> {
-    /// They are given; beyond them, one more is asked for.
+    /// A given sequence. At its end, the course stops and requests one more choice.
     Given(std::slice::Iter<'m, Draw>),
-    /// They are drawn.
+    /// A random number generator.
     Random(SplitMix),
 }
 

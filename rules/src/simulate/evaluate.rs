@@ -9,7 +9,7 @@ use super::{
 };
 use crate::ruleset::{BitOp, ClassId, Concat, DataType, ElementData, Expression, Field, Name, Set, Value};
 
-/// `RTN_LOCAL` of the kernel's routing types, with its neighbours `RTN_UNICAST` and the two below.
+/// `RTN_LOCAL` and other routing types of the kernel.
 pub(super) const RTN_LOCAL: u32 = 2;
 const RTN_UNICAST: u32 = 1;
 const RTN_BROADCAST: u32 = 3;
@@ -21,12 +21,12 @@ pub(super) const IPS_DST_NAT: u32 = 0x20;
 /// `IFNAMSIZ`.
 const INTERFACE_NAME: usize = 16;
 
-/// Why there is no value.
+/// Why an expression has no value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Failure {
     /// A test failed or a lookup missed: the rule ends.
     Miss,
-    /// It has no meaning; why.
+    /// The expression or statement has no meaning, for this reason.
     Unknown(&'static str),
     /// The course cannot go on.
     Stop(Stop),
@@ -92,7 +92,7 @@ impl<'a> Course<'_, 'a> {
             Field::Priority => word(flow.priority),
             Field::Mark => word(flow.mark),
             Field::InputInterface => {
-                // Without an interface the name is empty; the register is zeroed behind it.
+                // Without an interface the name is empty. The rest of the register is zero.
                 let name = flow.interface.as_deref().unwrap_or_default().as_bytes();
                 let mut register = [0; INTERFACE_NAME];
                 for (to, from) in register.iter_mut().zip(name.iter().take(INTERFACE_NAME - 1)) {
@@ -117,12 +117,12 @@ impl<'a> Course<'_, 'a> {
         }
     }
 
-    /// The set of that name.
+    /// Returns the set with this name.
     pub(super) fn set(&self, name: &Name) -> Result<&'a Set, Failure> {
         self.machine.commit.set(name).ok_or(Failure::Unknown("there is no such set"))
     }
 
-    /// What a key leads to in a set or map; `None` if it is not there.
+    /// Looks up a key in a set or map. Returns `None` if the key is not there.
     pub(super) fn find(&mut self, name: &Name, key: &Concat) -> Result<Option<ElementData>, Failure> {
         let set = self.set(name)?;
         if key.values(&set.key).is_none() {

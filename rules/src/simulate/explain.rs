@@ -1,4 +1,4 @@
-//! An outcome for people to read.
+//! Describes an outcome for people.
 
 use std::fmt::{self, Write};
 
@@ -7,9 +7,8 @@ use indexmap::IndexMap;
 use super::outcome::{Case, Decision, Effect, Outcome, Step};
 use crate::ruleset::{Hook, Name};
 
-/// Describes an outcome: what may happen and how likely it is, then the rules that lead there. Cases that
-/// come the same way, as those of a random choice do, share one ladder of rules, which shows the first of
-/// them.
+/// Describes an outcome: what may happen and how likely it is, then the rules that lead there. Cases that take the
+/// same way, such as the cases of a random choice, share one list of rules, which shows the first case.
 pub fn explain(outcome: &Outcome) -> String {
     let mut text = String::new();
     // Writing into a `String` does not fail.
@@ -17,7 +16,7 @@ pub fn explain(outcome: &Outcome) -> String {
     text
 }
 
-/// What makes two ways alike: the rules and whether each matched.
+/// Two ways are alike if they have the same rules, and the same rules matched.
 type Way<'a> = Vec<(Hook, &'a Name, usize, bool)>;
 
 fn write(outcome: &Outcome, out: &mut String) -> fmt::Result {
@@ -37,7 +36,7 @@ fn write(outcome: &Outcome, out: &mut String) -> fmt::Result {
         writeln!(out)?;
         ladder(&first.steps, out)?;
         if !first.is_certain() {
-            writeln!(out, "  not certain: some of this the simulator does not know")?;
+            writeln!(out, "  not certain: the simulator does not know all of this")?;
         }
     }
     Ok(())

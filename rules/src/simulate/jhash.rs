@@ -8,7 +8,7 @@ pub(super) fn jhash(key: &[u8], seed: u32) -> u32 {
     let start = INITIAL.wrapping_add(key.len() as u32).wrapping_add(seed);
     let mut state = [start; 3];
     let mut rest = key;
-    // The last block, also a full one, is mixed differently.
+    // The last block is mixed differently, even if it is full.
     while let Some((block, more)) = rest.split_at_checked(12).filter(|(_, more)| !more.is_empty()) {
         add(&mut state, block);
         mix(&mut state);
@@ -68,8 +68,8 @@ fn finish(state: &mut [u32; 3]) {
 mod tests {
     use super::{jhash, scale};
 
-    /// What a kernel (6.18, little-endian) left in the packet mark for a UDP packet from and to 10.9.0.1
-    /// port 4000, or `fd09::1`; `mod 4294967295`.
+    /// The expected values are those that a kernel (6.18, little-endian) wrote to the packet mark with `mod
+    /// 4294967295`, for a UDP packet from and to port 4000 of 10.9.0.1 or `fd09::1`.
     #[test]
     fn hashes_as_a_kernel_did() {
         let [ip, udp, port] = [[10, 9, 0, 1], [17, 0, 0, 0], [0x0f, 0xa0, 0, 0]];

@@ -38,8 +38,8 @@ impl Memory {
         case.updates.iter().for_each(|update| self.update(update));
     }
 
-    /// Adds an element, or restarts the timer of one that exists: the kernel (`nft_dynset_eval`) leaves its
-    /// data alone. Or removes an element.
+    /// Adds or removes an element. If the element to add exists, only its timer restarts: the kernel
+    /// (`nft_dynset_eval`) keeps its data.
     pub fn update(&mut self, update: &Update) {
         let set = self.elements.entry((update.family, update.set.clone())).or_default();
         let (data, timeout_ms) = match &update.action {
@@ -55,7 +55,7 @@ impl Memory {
             .or_insert_with(|| Remembered { data: data.clone(), expires_ms });
     }
 
-    /// An element of a set, with its data if that is a map.
+    /// Looks up an element of a set. The inner value is its data, if the set is a map.
     pub fn get(&self, family: Family, set: &Name, key: &Concat) -> Option<Option<&Concat>> {
         Some(self.elements.get(&(family, set.clone()))?.get(key)?.data.as_ref())
     }

@@ -1,11 +1,11 @@
-//! The moment between: what becomes of a packet that is under way while a transaction is committed.
+//! What becomes of a packet that is in flight while a transaction is committed.
 //!
-//! The kernel does not show a packet all of a transaction at once. Rules are of the generation that is in force when
-//! the packet enters a base chain (`nft_do_chain` reads `gencursor` once). Each lookup finds the elements of the
-//! generation that is in force at that lookup (`nft_genmask_cur`), so from some lookup on the new ones. A set of ranges
-//! gets its new contents later still, at the end of the commit (`nft_set_pipapo`: `->commit`); until then elements
-//! that were removed are out of force and elements that were added are not there. Before Linux 6.17, a lookup that
-//! begins before the generations change may find neither the old nor the new element of a key that is replaced.
+//! A packet does not see all changes of a transaction at once. Rules are of the generation that is in force when the
+//! packet enters a base chain (`nft_do_chain` reads `gencursor` once). Each lookup finds the elements of the
+//! generation that is in force at that lookup (`nft_genmask_cur`), so from some lookup on it finds the new elements. A
+//! set of ranges gets its new contents even later, at the end of the commit (`nft_set_pipapo`: `->commit`); until then
+//! elements that were removed are out of force and elements that were added are not there. Before Linux 6.17, a lookup
+//! that begins before the generations change may find neither the old nor the new element of a key that is replaced.
 
 use super::{
     commit::{Clock, Lookups},
@@ -26,18 +26,18 @@ pub struct Moment<'a> {
     pub before: &'a Ruleset,
     /// The ruleset after.
     pub after: &'a Ruleset,
-    /// What the kernel does about lookups.
+    /// How the kernel handles lookups.
     pub lookups: Lookups,
 }
 
 impl Moment<'_> {
-    /// Every fate of a packet, for a commit at any point of its way, or at none. The
-    /// probabilities mean nothing: it is not known when a packet comes.
+    /// Computes every fate of a packet, with the commit at any point of its way, or at none. The probabilities have no
+    /// meaning, since the time at which a packet arrives is not known.
     pub fn outcome(&self, host: &Host, packet: &Packet, memory: &Memory) -> Outcome {
         every_course(LIMITS, &self.machine(host, packet, memory))
     }
 
-    /// One of these ways, chosen by `seed`: any number.
+    /// Follows one of these ways. `seed`, which may be any number, chooses it.
     pub fn sample(&self, host: &Host, packet: &Packet, memory: &Memory, seed: u64) -> Case {
         let machine = self.machine(host, packet, memory);
         let mut course = Course::new(&machine, Draws::Random(SplitMix(seed)));
@@ -56,8 +56,8 @@ impl Moment<'_> {
 }
 
 impl Course<'_, '_> {
-    /// Lets the commit go on, or not, before the packet's next step. If that is a lookup of an element that is
-    /// `replaced`, returns whether it finds neither version.
+    /// Chooses whether the commit proceeds before the packet's next step. If that step is a lookup of an element that
+    /// is `replaced`, returns whether the lookup finds neither version.
     pub(super) fn pass(&mut self, replaced: bool) -> Result<bool, Stop> {
         if self.machine.commit.lookups.is_none() {
             return Ok(false);

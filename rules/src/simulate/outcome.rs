@@ -1,4 +1,4 @@
-//! What the simulator answers.
+//! The results of the simulator.
 
 use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc};
 
@@ -33,9 +33,9 @@ pub enum Fate {
 /// Why a fate is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnknownReason {
-    /// It takes more rules than the simulator evaluates, as in a loop of `goto`.
+    /// The packet meets more rules than the simulator evaluates, as in a loop of `goto`.
     TooManyRules,
-    /// It depends on more random choices than the simulator enumerates.
+    /// The fate depends on more random choices than the simulator enumerates.
     TooManyChoices,
 }
 
@@ -72,7 +72,7 @@ pub enum Effect {
     Updated(Name),
     /// An element of a dynamic set was removed, if it was there.
     Deleted(Name),
-    /// It holds a statement that the simulator does not know and went past.
+    /// It holds a statement that the simulator does not know and skipped.
     Unknown(Arc<str>),
 }
 
@@ -106,7 +106,8 @@ pub enum Decision {
     Masquerade,
     /// The packet was refused.
     Reject(RejectWith),
-    /// This has no meaning to the simulator, and none or another to the kernel; the rule was left.
+    /// The rule has no meaning to the simulator, for this reason, and was left. To the kernel, it has no meaning
+    /// either, or another one.
     Unknown(&'static str),
 }
 
@@ -144,7 +145,7 @@ pub struct Step {
     pub decision: Decision,
 }
 
-/// One of the things that may happen.
+/// One thing that may happen to a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// How likely it is.
@@ -153,10 +154,10 @@ pub struct Case {
     pub fate: Fate,
     /// What it does to dynamic sets; [`super::Memory::remember`] carries it out.
     pub updates: Vec<Update>,
-    /// The rules on the way. Where several ways lead to the same, the first.
+    /// The rules on the way. If several ways lead to this case, the rules of the first.
     pub steps: Vec<Step>,
     pub(super) certain: bool,
-    /// Sets and keys that no element was found for.
+    /// Sets and keys of the lookups that found no element.
     pub(super) missed: BTreeSet<(Name, Concat)>,
 }
 
@@ -166,14 +167,14 @@ impl Case {
         self.certain
     }
 
-    /// Adds the probability of a case that ends alike.
+    /// Adds the probability of a case with the same fate and updates.
     pub(super) fn absorb(&mut self, alike: &Self) {
         self.probability += &alike.probability;
         self.certain &= alike.certain;
         self.missed.extend(alike.missed.iter().cloned());
     }
 
-    /// All that was not looked at.
+    /// The case of everything that was not simulated.
     pub(super) const fn cut_off(probability: Probability) -> Self {
         let fate = Fate::Unknown(UnknownReason::TooManyChoices);
         Self {
@@ -210,22 +211,22 @@ impl Outcome {
         (fates.len() == 1).then(|| fates.into_keys().next())?
     }
 
-    /// The elements of dynamic sets, by family, set and key, that the packet would add. The kernel's elements at these keys
-    /// say what it remembers of the client.
+    /// The elements of dynamic sets, by family, set and key, that the packet would add. The kernel's elements at these
+    /// keys show what it remembers about the client.
     pub fn written(&self) -> BTreeSet<(Family, Name, Concat)> {
         let updates = self.cases.iter().flat_map(|case| &case.updates);
         let written = updates.filter(|update| matches!(update.action, Action::Update { .. }));
         written.map(|update| (update.family, update.set.clone(), update.key.clone())).collect()
     }
 
-    /// The sets of the packet's family and the keys that were looked up in vain, on any way. Where all of these are known, the
-    /// outcome depends on no other element.
+    /// The sets, of the packet's family, and the keys of lookups that found no element, on any way. If the elements at
+    /// all of these keys are known, the outcome depends on no other element.
     pub fn missed(&self) -> BTreeSet<&(Name, Concat)> {
         self.cases.iter().flat_map(|case| &case.missed).collect()
     }
 
-    /// The endpoint that the client is remembered with. None if one is chosen anew: then what may be remembered is removed
-    /// first.
+    /// The endpoint that is remembered for the client. `None` if an endpoint is chosen anew: then the rules first
+    /// remove what may be remembered.
     pub fn recalled(&self) -> Option<SocketAddr> {
         let mut updates = self.cases.iter().flat_map(|case| &case.updates);
         match self.only_fate() {

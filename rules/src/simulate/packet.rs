@@ -1,4 +1,4 @@
-//! What the simulator is asked: a packet, and the node that it meets.
+//! The input of the simulator: a packet, and the node that it reaches.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -28,15 +28,15 @@ pub struct Packet {
     pub input: Input,
 }
 
-/// What the simulator must know of the node.
+/// What the simulator must know about the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// Its addresses, which the kernel delivers to itself; those of the loopback net need not be listed.
+    /// The addresses that the kernel delivers locally; loopback addresses need not be listed.
     pub local_addresses: BTreeSet<IpAddr>,
 }
 
 impl Host {
-    /// Whether `fib … type local` is true of an address.
+    /// Whether `fib … type local` matches an address.
     pub fn is_local(&self, address: IpAddr) -> bool {
         address.is_loopback() || self.local_addresses.contains(&address)
     }

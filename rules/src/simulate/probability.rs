@@ -7,12 +7,12 @@ use num_rational::Ratio;
 
 use super::draws::Draw;
 
-/// A probability, as an exact fraction in lowest terms. Clones share it.
+/// A probability, as an exact fraction in lowest terms. Clones share the fraction.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Probability(Arc<Ratio<BigUint>>);
 
 impl Probability {
-    /// `numerator / denominator`; zero if the denominator is.
+    /// `numerator / denominator`; zero if the denominator is zero.
     pub fn new(numerator: u64, denominator: u64) -> Self {
         Self(Arc::new(match denominator {
             0 => Ratio::from_integer(0_u8.into()),
@@ -25,20 +25,20 @@ impl Probability {
         Self(Arc::new(Ratio::new(1_u8.into(), moduli.map(BigUint::from).product())))
     }
 
-    /// The probability of these draws and of all later ones in the order of enumeration.
+    /// The probability of these draws and of all later sequences of draws in the order of enumeration.
     pub(super) fn left(draws: &[Draw]) -> Self {
         let mut left = Ratio::from_integer(BigUint::ZERO);
         let mut prefix = Ratio::from_integer(BigUint::from(1_u8));
         for (i, draw) in draws.iter().enumerate() {
             prefix /= BigUint::from(draw.modulus.max(1));
-            // The last draw's own value has not been run yet.
+            // The last draw's current value has not been followed yet.
             let open = draw.modulus - draw.value - u32::from(i + 1 < draws.len());
             left += &prefix * BigUint::from(open);
         }
         Self(Arc::new(left))
     }
 
-    /// A floating point number near it.
+    /// Returns the probability as an approximate floating point number.
     #[expect(clippy::cast_precision_loss, reason = "an approximation is what is asked for")]
     pub fn to_f64(&self) -> f64 {
         if let (Ok(numerator), Ok(denominator)) =

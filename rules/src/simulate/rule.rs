@@ -15,7 +15,7 @@ use crate::ruleset::{
 /// Size of a dynamic set that declares none (`nft_dynset_init`).
 const DYNAMIC_SIZE: usize = 0xffff;
 
-/// How a statement ends: with no decision the rule goes on.
+/// How a statement ends. Without a decision, the rule continues.
 type Ended = Result<Option<Decision>, Failure>;
 
 impl Course<'_, '_> {
@@ -97,7 +97,7 @@ impl Course<'_, '_> {
             Statement::Reject(_) if self.base.is_some_and(|base| base.hook == Hook::Postrouting) => {
                 Err(Failure::Unknown("the kernel takes no reject in postrouting"))
             }
-            // Only TCP can be answered with a reset; the packet is gone all the same.
+            // Only TCP can be answered with a reset; any other packet is dropped.
             Statement::Reject(RejectWith::TcpReset) if self.flow.protocol != 6 => {
                 self.verdict(&Verdict::Drop)
             }
@@ -161,7 +161,7 @@ impl Course<'_, '_> {
         let (key, data) = self.dynamic_key(name, key, data)?;
         let set = self.set(name)?;
         if self.find(name, &key)?.is_none() && self.count(set) >= size(set) {
-            // A full set takes no more, and the rule ends.
+            // A full set takes no more elements, and the rule ends.
             return Err(Failure::Miss);
         }
         let family = self.machine.family;
@@ -195,7 +195,7 @@ impl Course<'_, '_> {
         Ok((key, data))
     }
 
-    /// Number of elements of a dynamic set, those of this packet included.
+    /// Number of elements of a dynamic set, including those of this packet.
     fn count(&self, set: &Set) -> usize {
         let mut memory = self.machine.memory.clone();
         self.updates.iter().for_each(|update| memory.update(update));
@@ -222,7 +222,7 @@ impl Course<'_, '_> {
             return Err(Failure::Unknown("an address of another family"));
         }
         let before = SocketAddr::new(self.flow.destination, self.flow.destination_port);
-        // Only a translation that makes a difference is one to `ct status`.
+        // `ct status` shows a translation only if it changes the destination.
         self.flow.destination_nat = if to == before { Nat::Unchanged } else { Nat::Changed };
         self.flow.destination = to.ip();
         self.flow.destination_port = to.port();

@@ -84,7 +84,7 @@ fn set_priority(value: Expression) -> Statement {
     Statement::set(WritableField::Priority, value)
 }
 
-/// A rule that drops what has this mark.
+/// A rule that drops packets with this mark.
 fn drop_marked(value: u32) -> Rule {
     rule([Statement::equal(Field::Mark, MatchValue::Number(value)), Statement::Verdict(Verdict::Drop)])
 }

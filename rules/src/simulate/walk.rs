@@ -27,7 +27,7 @@ const JUMPS: usize = 16;
 /// Why a course cannot go on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stop {
-    /// The packet is done.
+    /// The fate of the packet is known.
     End(Fate),
     /// A random number below this modulus is needed.
     Draw(u32),
@@ -41,7 +41,7 @@ pub(super) struct Machine<'a> {
     pub(super) memory: &'a Memory,
     packet: &'a Packet,
     rules_per_course: usize,
-    /// Rules and statements as text, rendered once.
+    /// Rules and statements as text, each rendered once.
     texts: RefCell<HashMap<Place, Arc<str>>>,
 }
 
@@ -61,10 +61,10 @@ impl<'a> Machine<'a> {
         Self { commit, family, host, memory, packet, rules_per_course, texts: RefCell::default() }
     }
 
-    /// The chains of a hook in order, as these rules have it. The kernel calls nat chains from one hook function of its
-    /// own, at priority -100 for destinations and 100 for sources, which it registers at all hooks with the first nat
-    /// chain; their own priorities order them among each other. Of two equal priorities, the one that was registered
-    /// last comes first.
+    /// The base chains of a hook in these rules, in the order in which the kernel calls them. The kernel calls all nat
+    /// chains from one hook function, at priority -100 for destinations and 100 for sources. It registers this
+    /// function at all hooks together with the first nat chain. The priorities of the nat chains only order them among
+    /// each other. Of two equal priorities, the one that was registered last comes first.
     fn chains(hook: Hook, rules: Option<&'a Table>) -> Vec<(&'a Chain, BaseChain)> {
         let all = || rules.into_iter().flat_map(|table| table.chains.values()).enumerate();
         let nat_since = all().find(|(_, chain)| chain.base.is_some_and(is_nat)).map(|(i, _)| i);
@@ -72,7 +72,7 @@ impl<'a> Machine<'a> {
             Hook::Prerouting | Hook::Output => -100,
             Hook::Input | Hook::Forward | Hook::Postrouting => 100,
         };
-        // There is no translation at the forward hook, and the kernel takes no nat chain there.
+        // There is no translation at the forward hook, and the kernel accepts no nat chain there.
         let is_called = |base: &BaseChain| base.hook == hook && (hook != Hook::Forward || !is_nat(*base));
         let mut chains: Vec<_> =
             all().filter_map(|(i, chain)| Some((i, chain, chain.base.filter(is_called)?))).collect();
@@ -100,17 +100,17 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The packet as it is now, with what the kernel keeps beside it.
+/// The packet as it is now, with the state that the kernel keeps for it.
 pub(super) struct Flow {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
     pub(super) destination_port: u16,
     pub(super) protocol: u8,
-    /// The input interface; none for what this node sends.
+    /// The input interface; `None` for packets that this node sends.
     pub(super) interface: Option<Arc<str>>,
     pub(super) priority: u32,
     pub(super) mark: u32,
-    /// Where it was sent by a translation.
+    /// The destination after a translation.
     pub(super) translated: Option<SocketAddr>,
     pub(super) destination_nat: Nat,
     pub(super) source_nat: Nat,
@@ -119,27 +119,27 @@ pub(super) struct Flow {
 /// What the kernel has settled about the translation of one side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nat {
-    /// Nothing: the next nat chain is asked.
+    /// Nothing: the next nat chain decides.
     Open,
-    /// It stays as it is.
+    /// The side stays as it is.
     Unchanged,
-    /// It changes: `IPS_DST_NAT` or `IPS_SRC_NAT`.
+    /// The side changes: `IPS_DST_NAT` or `IPS_SRC_NAT`.
     Changed,
 }
 
-/// One way through the hooks, along given random choices.
+/// One way through the hooks, with one sequence of random choices.
 pub(super) struct Course<'m, 'a> {
     pub(super) machine: &'m Machine<'a>,
     pub(super) flow: Flow,
     pub(super) updates: Vec<Update>,
     pub(super) certain: bool,
-    /// Sets and keys that no element was found for.
+    /// Sets and keys of the lookups that found no element.
     pub(super) missed: BTreeSet<(Name, Concat)>,
-    /// The elements that the statement at hand has found.
+    /// The elements that the current statement has found.
     pub(super) found: Vec<Effect>,
-    /// The base chain in which the packet is.
+    /// The base chain that the packet is in.
     pub(super) base: Option<BaseChain>,
-    /// How much of a commit that is under way the packet has seen.
+    /// How much of the current commit the packet has seen.
     pub(super) clock: Clock,
     /// The table whose rules the packet meets in this base chain.
     pub(super) rules: Option<&'a Table>,
@@ -185,7 +185,7 @@ impl<'m, 'a> Course<'m, 'a> {
         self.steps.len()
     }
 
-    /// What happened, given how it ended.
+    /// Turns the course into a case with this fate.
     pub(super) fn into_case(self, fate: Fate, probability: Probability) -> Case {
         let certain = self.certain && !matches!(fate, Fate::Unknown(_));
         Case { probability, fate, updates: self.updates, steps: self.steps, certain, missed: self.missed }
@@ -202,7 +202,7 @@ impl<'m, 'a> Course<'m, 'a> {
         }
     }
 
-    /// From the first hook to the last.
+    /// Runs the packet from the first hook to the last.
     pub(super) fn run(&mut self) -> Result<Fate, Stop> {
         if self.flow.interface.is_some() {
             self.hook(Hook::Prerouting)?;
@@ -220,7 +220,7 @@ impl<'m, 'a> Course<'m, 'a> {
             self.hook(Hook::Output)?;
             self.hook(Hook::Postrouting)?;
             if self.is_for_this_node() {
-                // It comes back through the loopback interface, its connection already known.
+                // The packet comes back through the loopback interface; its connection is already known.
                 self.flow.interface = Some("lo".into());
                 self.hook(Hook::Prerouting)?;
                 self.hook(Hook::Input)?;
@@ -248,7 +248,7 @@ impl<'m, 'a> Course<'m, 'a> {
         Ok(())
     }
 
-    /// The side that nat chains at `hook` translate.
+    /// The state of the side that nat chains at `hook` translate.
     const fn nat(&mut self, hook: Hook) -> &mut Nat {
         match hook {
             Hook::Prerouting | Hook::Output => &mut self.flow.destination_nat,
@@ -256,7 +256,7 @@ impl<'m, 'a> Course<'m, 'a> {
         }
     }
 
-    /// One base chain with all it calls (`nft_do_chain`).
+    /// Runs one base chain with all chains that it calls (`nft_do_chain`).
     fn base_chain(&mut self, chain: &'a Chain, base: BaseChain) -> Result<(), Stop> {
         self.base = Some(base);
         // The kernel reads here, once, which generation of rules the packet meets.
@@ -294,8 +294,8 @@ impl<'m, 'a> Course<'m, 'a> {
         }
     }
 
-    /// The start of the chain of that name, which [`super::rule`] has found to exist. In the generation of rules that
-    /// the packet meets it may be without rules: then that is where it ends.
+    /// Returns the start of the chain with this name, which [`super::rule`] has found to exist. The chain may have no
+    /// rules in the generation of rules that the packet meets: then the position is the end of a chain.
     fn enter(&self, name: &Name, from: &'a Chain) -> (&'a Chain, usize) {
         let chain = self.rules.and_then(|table| table.chains.get(name));
         chain.map_or((from, usize::MAX), |chain| (chain, 0))

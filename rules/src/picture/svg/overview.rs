@@ -1,4 +1,4 @@
-//! Many Services: a small card each, in columns.
+//! Many Services: one small card each, in columns.
 
 use maud::{Markup, html};
 

@@ -12,11 +12,11 @@ use crate::picture::{
 const DOORS_END: usize = 420;
 const NODES_START: usize = 568;
 const NODE_WIDTH: usize = WIDTH - MARGIN - NODES_START;
-/// How far a frontend stands inside the next.
+/// How far a frontend is inset from the one around it.
 const INSET: usize = 12;
 /// Height of a line of text.
 const LINE: usize = 17;
-/// Height of an endpoint, and from one to the next.
+/// Height of an endpoint, and the distance from one endpoint to the next.
 const POD: usize = 40;
 const POD_STEP: usize = 46;
 /// Width of a letter of addresses, and of most others.
@@ -61,7 +61,7 @@ pub(super) fn panel(panel: &Panel) -> Part {
 struct Target<'a> {
     y: usize,
     node: &'a NodeBox,
-    /// None for where connections end that reach no endpoint.
+    /// `None` for the point at which connections end that reach no endpoint.
     pod: Option<&'a PodCard>,
 }
 
@@ -99,7 +99,7 @@ fn port(port: &Port) -> Part {
     (bottom + 24, markup)
 }
 
-/// Height of what is written at the top of a frontend.
+/// Height of the text at the top of a frontend.
 fn head(frontend: &Frontend) -> usize {
     12 + LINE
         * (2 + frontend.addresses.len()
@@ -227,7 +227,7 @@ fn card(pod: &PodCard, x: usize, y: usize) -> Markup {
     }
 }
 
-/// What the policies make of an endpoint that is used.
+/// What the policies do with an endpoint that is used.
 fn summary(pod: &PodCard) -> String {
     let several = pod.lines.len() > 1;
     let share = |line: &Line| {
@@ -243,7 +243,7 @@ fn summary(pod: &PodCard) -> String {
     }
 }
 
-/// The lines to an endpoint, one for each policy that leads to it; or the one that ends at this node.
+/// The lines to an endpoint, one for each policy that leads to it; or the line that ends at this node.
 fn lines(port: &Port, target: &Target<'_>) -> Markup {
     let Some(pod) = target.pod else { return broken(port, target) };
     let used: Vec<_> = pod.used().collect();
@@ -258,7 +258,7 @@ fn lines(port: &Port, target: &Target<'_>) -> Markup {
     }
 }
 
-/// Where the lines of a policy begin: at the edge of the innermost frontend that it holds for.
+/// Where the lines of a policy begin: at the edge of the innermost frontend with this policy.
 fn start(port: &Port, policy: &str) -> usize {
     let depth = port.door_of(policy);
     DOORS_END - depth * INSET

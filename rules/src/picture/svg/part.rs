@@ -1,4 +1,4 @@
-//! What pictures consist of, from the top to the bottom.
+//! The parts of a picture, from top to bottom.
 
 use maud::{Markup, PreEscaped};
 
@@ -7,14 +7,14 @@ pub const WIDTH: usize = 1000;
 /// Room around everything.
 pub const MARGIN: usize = 20;
 
-/// A part of a picture: its height, and what is drawn as if it began at the top.
+/// A part of a picture: its height, and its markup as if it began at the top.
 pub type Part = (usize, Markup);
 
-/// Where the next thing is drawn, from the top.
+/// The position of the next thing to draw, from the top.
 pub struct Pen(pub usize);
 
 impl Pen {
-    /// Where it is; it goes down so far.
+    /// Returns the position, and moves down by `step`.
     pub const fn down(&mut self, step: usize) -> usize {
         let at = self.0;
         self.0 += step;
@@ -27,7 +27,7 @@ pub fn nl() -> Markup {
     PreEscaped("\n".to_owned())
 }
 
-/// What follows a first class: the others of these, each after a space.
+/// The classes that follow a first class, each after a space. Empty ones are left out.
 pub fn more_classes(classes: &[&str]) -> String {
     classes.iter().filter(|class| !class.is_empty()).flat_map(|class| [" ", class]).collect()
 }

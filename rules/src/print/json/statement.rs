@@ -41,7 +41,7 @@ fn statement(statement: &Statement, family: Family) -> Json {
         } }),
         Statement::Update { set, key, timeout_ms, data } => {
             let key = expression(key, family, Notation::Class);
-            // The schema has whole seconds only; rounding down could make it forever.
+            // The schema has whole seconds only; rounding down could give 0, which means no timeout.
             let element = json!({ "elem": { "val": key, "timeout": timeout_ms.div_ceil(1000) } });
             dynamic("update", set, &element, data.as_ref(), family)
         }

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::ruleset::{Verdict, protocol_name};
 
-/// The item if there is one, else what `many` makes of them.
+/// Returns the item if there is exactly one, else what `many` makes of the items.
 pub fn one_or(mut items: Vec<Json>, many: impl FnOnce(Vec<Json>) -> Json) -> Json {
     if items.len() == 1 { items.remove(0) } else { many(items) }
 }

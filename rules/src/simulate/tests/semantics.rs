@@ -1,4 +1,4 @@
-//! One rule of the kernel's each. What is not obvious was observed with counters on a 6.18 kernel.
+//! Each test checks one rule of the kernel's semantics. Rules that are not obvious were observed with counters on a 6.18 kernel.
 
 use super::{
     arriving, base, drop_marked, entry, fate, host, leaving, mark, only, packet, passing, rule, set_mark,
@@ -368,7 +368,7 @@ fn the_mark_travels_and_ipv4_forwarding_resets_the_priority() {
     assert_eq!(fate(&ruleset, &ip6), UNTOUCHED);
 }
 
-/// The ruleset's only case is not certain, and ends like this.
+/// Asserts that the ruleset's only case is not certain and has this fate.
 fn uncertain(ruleset: &Ruleset, expected: Fate) {
     let outcome = simulate(ruleset, &host(), &arriving(), &Memory::new());
     assert_eq!(outcome.only_fate(), Some(expected));

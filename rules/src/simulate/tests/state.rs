@@ -19,7 +19,7 @@ fn update(data: Option<Expression>) -> Statement {
     Statement::Update { set: "sticky".into(), key, timeout_ms: HOUR, data }
 }
 
-/// Three endpoints, picked at random and kept for an hour a client.
+/// Three endpoints, picked at random and kept for an hour per client.
 fn sticky() -> Ruleset {
     let types = [DataType::Ipv4Addr, DataType::InetService];
     let mut endpoints = Set::map("endpoints", &[DataType::ClassId], &types);
