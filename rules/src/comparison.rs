@@ -1,9 +1,9 @@
 //! What differs between two states, Service by Service.
 //!
-//! A Service is taken apart into [`Facts`]: its ports, frontends, endpoints and settings, each with a value. They come from
-//! an [explanation](crate::explanation) ([`explained`]) or from a ruleset, such as what the kernel holds ([`programmed`]).
-//! Two Services are equal if their facts are, and a difference names each fact that is new, gone or another, so that nothing
-//! is left out; a property test holds both.
+//! A Service is taken apart into [`Facts`]: its ports, frontends, endpoints and settings, each with a value. They come
+//! from an [explanation](crate::explanation) ([`explained`]) or from a ruleset, such as what the kernel holds
+//! ([`programmed`]). Two Services are equal if their facts are equal. A difference lists each fact that is new, gone
+//! or changed, so that nothing is left out. A property test checks both.
 
 mod explained;
 mod fact;
@@ -25,11 +25,11 @@ crate::named! {
     /// Whether a Service is in both states.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Presence {
-        /// Only in the later one.
+        /// Only in the later state.
         New = "new",
-        /// Only in the earlier one.
+        /// Only in the earlier state.
         Gone = "gone",
-        /// In both.
+        /// In both states.
         Both = "changed",
     }
 }
@@ -37,7 +37,7 @@ crate::named! {
 /// One fact that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What.
+    /// The aspect of the Service.
     pub aspect: Aspect,
     /// Its value before, if it was there.
     pub before: Option<Fact>,

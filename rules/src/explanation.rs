@@ -1,9 +1,9 @@
-//! The explanation of a node's Services: which frontends there are, where each leads with which share, and everything
-//! that was left out, with the reason and the API field that decided it.
+//! The explanation of a node's Services: their frontends, where each frontend leads and with which shares, and
+//! everything that was left out, with the reason and the API field that decided it.
 //!
-//! It is made from the state, the compiler and the ruleset that program the kernel, and shares come from
-//! [`crate::simulate`]. Nothing here reads the API a second time or decides anything anew: a test holds that the
-//! endpoints without a reason are those that the compiler selected.
+//! It is made from the state, the compiler and the ruleset that program the kernel. Shares come from the compiler's
+//! slots, or else from [`crate::simulate`]. Nothing here reads the API a second time or decides anything anew: a test
+//! checks that the endpoints without a reason are those that the compiler selected.
 
 mod client;
 mod compiled;

@@ -1,7 +1,7 @@
 //! The Services of an explanation as text for `iptables-restore` and `ip6tables-restore`.
 //!
-//! Lines of rules begin with `-4` or `-6`, and each of the two programs skips those of the other family, so that both load
-//! the same text. Other than in nftables, there are chains for each Service and endpoint:
+//! Lines of rules begin with `-4` or `-6`, and each of the two programs skips those of the other family, so that both
+//! load the same text. Unlike in nftables, there are chains for each Service and endpoint:
 //!
 //! | Chain | What it does |
 //! |---|---|
@@ -13,8 +13,8 @@
 //! | `PTL-MARK`, `PTL-POSTROUTING` | masquerading |
 //! | `PTL-REFUSE`, `PTL-REFUSE-NP` | in `filter`: what is refused or dropped |
 //!
-//! Weights are shares of the draws. A Service with `source-hash` has a random draw, which a comment says: no match of iptables
-//! finds one of any number of endpoints by the source.
+//! Weights are shares of the draws. A Service with `source-hash` has a random draw, which a comment reports: no match
+//! of iptables chooses among any number of endpoints by the source.
 
 use std::{
     collections::BTreeSet,
@@ -34,9 +34,11 @@ use crate::{
     ruleset::Family,
 };
 
-/// The Services as `iptables-restore` and `ip6tables-restore` take them, without flushing (`-n`) what others have.
+/// Returns the Services as input for `iptables-restore -n` and `ip6tables-restore -n`, which do not flush the rules of
+/// others.
 ///
-/// `service_cidrs` are the networks that `ClusterIPs` are allocated from: what has no Service there is dropped.
+/// `service_cidrs` are the networks that `ClusterIPs` are allocated from: packets to addresses there without a Service
+/// are dropped.
 pub fn iptables(view: &View<'_>, services: &[ExplainedService], service_cidrs: &[IpNetwork]) -> String {
     let config = view.compiler.config();
     let mut text = Text::default();
@@ -77,7 +79,7 @@ pub fn iptables(view: &View<'_>, services: &[ExplainedService], service_cidrs: &
     text.finish()
 }
 
-/// What is refused or dropped whatever the port.
+/// Writes what is refused or dropped whatever the port.
 fn refuse_rest(
     view: &View<'_>,
     services: &[ExplainedService],
@@ -112,7 +114,7 @@ struct Text {
 }
 
 impl Text {
-    /// Appends a rule to `nat`, of both families or of one.
+    /// Appends a rule to `nat`, for both families or for one.
     fn nat(&mut self, family: Option<Family>, chain: &str, rule: impl Display) {
         // Writing into a `String` does not fail.
         let _ = writeln!(self.nat, "{}-A {chain} {rule}", family.map_or("", prefix));
@@ -145,7 +147,7 @@ impl Text {
     }
 }
 
-/// What a line of one family begins with.
+/// The prefix of a line for one family.
 const fn prefix(family: Family) -> &'static str {
     match family {
         Family::Ip => "-4 ",
@@ -183,7 +185,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The name of a chain for this port and family, of 28 letters at most.
+    /// The name of a chain for this port and family, of at most 28 characters.
     fn chain(&self, kind: &str, of: &str) -> String {
         let mut hasher = SipHasher13::new();
         let ExplainedPort { port, family, .. } = self.port;
@@ -237,14 +239,14 @@ impl Writer<'_> {
         }
     }
 
-    /// The chain of an endpoint, which is written when it is first asked for.
+    /// Returns the chain of an endpoint. Writes the chain on the first call.
     fn endpoint(&mut self, endpoint: &ExplainedEndpoint) -> String {
         let chain = self.chain("SEP", &endpoint.at.to_string());
         if self.text.chains.contains(&chain) {
             return chain;
         }
         let protocol = self.port.port.protocol;
-        // A Pod that reaches itself must not be answered by itself alone.
+        // A Pod that reaches itself is masqueraded, since it would answer itself directly otherwise.
         self.nat(&chain, format_args!("-s {} -j PTL-MARK", IpNetwork::from(endpoint.at.ip())));
         let remember = match self.service.service.affinity_timeout {
             Some(_) => format!("-m recent --name {chain} --set "),
@@ -326,15 +328,15 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether source ranges leave anybody of this family out: there are some, and none is for all.
+    /// Whether source ranges exclude any client of this family: there are ranges, and none admits every client.
     fn is_restricted(&self) -> bool {
         let ranges = self.service.service.source_ranges.iter();
         let mut ranges = ranges.filter(|range| Family::of(range.ip()) == self.port.family).peekable();
         ranges.peek().is_some() && ranges.all(|range| range.prefix() > 0)
     }
 
-    /// The source ranges of this family. If the node is in one of them, it may also come from the load balancer's
-    /// addresses: a connection to one of them has that as its source.
+    /// The source ranges of this family. If the node is in one of them, the load balancer's addresses are sources as
+    /// well: a connection from the node to such an address has this address as its source.
     fn sources(&self) -> Vec<String> {
         let (service, family) = (&self.service.service, self.port.family);
         let ranges = service.source_ranges.iter().filter(|range| Family::of(range.ip()) == family);
@@ -358,7 +360,7 @@ impl Writer<'_> {
         format!("{address}-p {protocol} -m {protocol} --dport {port}")
     }
 
-    /// What becomes of connections that no rule of `nat` has led anywhere: those keep their destination.
+    /// Writes what becomes of connections that no rule of `nat` has led to an endpoint: they keep their destination.
     fn write_refusal(&mut self, frontend: &ExplainedFrontend, has_any: bool, has_local: bool) {
         let (protocol, comment, family) = (self.port.port.protocol, self.comment(), self.port.family);
         let chain = match frontend.key {

@@ -34,7 +34,7 @@ fn facts(explained: &ExplainedService) -> Facts {
     facts
 }
 
-/// The fields of a Service that bear on more than its ports.
+/// The fields that affect the Service as a whole.
 fn settings(service: &Service) -> Vec<(&'static str, String)> {
     let affinity = match service.affinity_timeout {
         Some(seconds) => format!("ClientIP ({seconds} s)"),
@@ -54,7 +54,7 @@ fn settings(service: &Service) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What an endpoint is good for.
+/// The state of an endpoint, in words.
 fn state(endpoint: &ExplainedEndpoint) -> String {
     let mut parts = Vec::new();
     match (&endpoint.cluster, &endpoint.local) {

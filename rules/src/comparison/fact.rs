@@ -1,4 +1,4 @@
-//! What can be said of a Service.
+//! The facts of a Service.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -8,14 +8,14 @@ use crate::{
     ruleset::Family,
 };
 
-/// What can be said of a Service.
+/// An aspect of a Service, whose value is a [`Fact`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Aspect {
     /// It has this port.
     Port(Port),
-    /// A field of the Service, or something that one of its frontends has.
+    /// A field of the Service, or a property of one of its frontends.
     Setting {
-        /// The frontend, if not all of the Service.
+        /// The frontend; `None` for the whole Service.
         of: Option<FrontendKey>,
         /// The field.
         field: &'static str,
@@ -24,9 +24,9 @@ pub enum Aspect {
     Frontend {
         /// Address or node port.
         key: FrontendKey,
-        /// Of which kind, where that is known.
+        /// Its kind, if known.
         kind: Option<FrontendKind>,
-        /// The port that it belongs to, where that is known.
+        /// The port that it belongs to, if known.
         port: Option<Port>,
     },
     /// It has this endpoint.
@@ -73,7 +73,7 @@ impl Fact {
     }
 }
 
-/// All that can be said of a Service.
+/// All facts of a Service.
 pub type Facts = BTreeMap<Aspect, Fact>;
 
 /// The facts of Services by name.

@@ -29,7 +29,7 @@ pub fn programmed(ruleset: &Ruleset) -> Services {
             let mut set = |field, value: &str| {
                 facts.insert(Aspect::Setting { of: Some(key), field }, Fact::new(value));
             };
-            // Without endpoints, the chain is another one whatever the policy.
+            // Without endpoints, the chain does not show the policy.
             if !chain.ends_with("no-endpoints") && chain != "no-local-endpoints" {
                 set("traffic policy", if chain.contains("local") { "Local" } else { "Cluster" });
             }

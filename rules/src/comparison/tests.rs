@@ -55,7 +55,7 @@ fn services() -> impl Strategy<Value = Services> {
     btree_map(name, btree_map(aspect(), fact(), 0..8), 0..3)
 }
 
-/// Carries out differences on the earlier state.
+/// Applies differences to the earlier state.
 fn apply(mut services: Services, differences: &[Difference]) -> Services {
     for difference in differences {
         let facts = services.entry(difference.service.clone()).or_default();

@@ -7,11 +7,11 @@ use indexmap::IndexSet;
 use super::{Aspect, Change, Difference, Parent, Port, Presence};
 use crate::frontends::FrontendKey;
 
-/// Endpoints that are named one by one at most.
+/// Maximum number of endpoints that are named one by one.
 const NAMED: usize = 3;
 
 impl Change {
-    /// Whether it is there in one state only.
+    /// Whether the aspect is in one state only.
     const fn is_of_one(&self) -> bool {
         self.before.is_none() != self.after.is_none()
     }
@@ -37,7 +37,7 @@ impl Difference {
         format!("{}, {}", plural(frontends, "frontend"), plural(endpoints, "endpoint"))
     }
 
-    /// Whether a port is in one state only: then what belongs to it needs no words.
+    /// Whether a port is in one state only: then its frontends and endpoints are not described.
     fn is_port_of_one(&self, port: Port) -> bool {
         self.changes.iter().any(|change| change.aspect == Aspect::Port(port) && change.is_of_one())
     }
@@ -84,7 +84,7 @@ impl Difference {
             let members = format!("{}{}", list("-", gone), list("+", new));
             by_text.entry(format!("{text} ({})", members.trim_start())).or_default().push(*parent);
         }
-        // What is said of all of its parents needs no name of them.
+        // A text that applies to all parents does not name them.
         let is_of_all = by_text.len() == 1 && !are_others_equal;
         let with_parents = |(text, parents): (String, Vec<Parent>)| {
             if is_of_all {
@@ -129,7 +129,7 @@ impl Difference {
                 })
             }
             Aspect::Endpoint { of: Parent::Port(port), .. } if self.is_port_of_one(*port) => None,
-            // Their numbers say it.
+            // The numbers of endpoints show these changes.
             Aspect::Endpoint { of: Parent::Frontend(_), .. } => None,
             Aspect::Endpoint { at, .. } => match (before, after) {
                 (Some(_), Some(after)) if after.value.is_empty() => Some(format!("endpoint {at} now used")),

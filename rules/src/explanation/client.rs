@@ -12,13 +12,13 @@ use crate::{
     simulate::{Input, Memory, Outcome, Packet, simulate},
 };
 
-/// Endpoints that a second connection is tried for: what holds for these holds for all.
+/// Maximum number of endpoints for which a second connection is tried: what holds for these holds for all.
 const TRIED: usize = 100;
 
 /// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A Pod on this node, of which no address is known.
+    /// A Pod on this node whose address is not known.
     Pod,
     /// This node.
     Node,
@@ -56,7 +56,7 @@ impl View<'_> {
         }
     }
 
-    /// What becomes of a packet where these clients are remembered.
+    /// What becomes of a packet while these clients are remembered.
     pub fn meet(&self, packet: &Packet, memory: &Memory) -> Outcome {
         simulate(self.ruleset(), self.host, packet, memory)
     }
@@ -72,7 +72,7 @@ impl View<'_> {
             })
     }
 
-    /// The frontend that answers at an address, a node port at each that answers these, and its Service.
+    /// The frontend that answers at an address, and its Service. A node port answers at each address for node ports.
     pub fn owner_at(&self, at: SocketAddr, protocol: Protocol) -> Option<(FrontendKey, &ObjectName)> {
         let family = Family::of(at.ip());
         let address = FrontendKey::Address(at.ip(), protocol, at.port());
@@ -112,8 +112,8 @@ impl View<'_> {
         }
     }
 
-    /// Where packets with this source come from: what this node sends has one of its addresses, and a Pod on it is
-    /// beyond the interfaces that Pods are known by.
+    /// Where packets with this source come from. Packets from an address of this node are sent by it; packets from a
+    /// Pod on this node arrive at an interface by which Pods are recognised.
     fn input(&self, address: IpAddr) -> Input {
         if self.host.is_local(address) {
             return Input::Local;
@@ -126,7 +126,7 @@ impl View<'_> {
         }
     }
 
-    /// Whether an address is that of a Pod on this node, as far as its Pods or its `podCIDRs` show it.
+    /// Whether an address is that of a Pod on this node, according to the Pods or the node's `podCIDRs`.
     fn is_pod_here(&self, address: IpAddr) -> bool {
         let node = self.state.node();
         self.workloads.is_on_node(address, &node.name)
@@ -134,7 +134,7 @@ impl View<'_> {
     }
 }
 
-/// The last host's number in a network, of those that are counted.
+/// The number of the last host in a network, at most 250.
 fn usable(network: &ipnetwork::IpNetwork) -> usize {
     let bits = (if network.is_ipv4() { 32 } else { 128 }) - u32::from(network.prefix());
     if bits >= 8 { 250 } else { (1_usize << bits) - 1 }

@@ -1,4 +1,4 @@
-//! A state with what it compiles to: what is explained, for those that own it.
+//! A state with what it compiles to: the owner of what a [`View`] borrows.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -24,8 +24,8 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles a state with a compiler that knows the node and has compiled nothing yet. Slots and numbers are those of
-    /// what the kernel holds, as far as it holds anything.
+    /// Compiles a state with a compiler that knows the node and has compiled nothing yet. Slots and numbers are taken
+    /// over from the kernel, as far as it holds any.
     pub fn new(mut compiler: Compiler, mut state: State, kernel: &Ruleset) -> Self {
         compiler.load(&mut state, kernel);
         Self {
@@ -37,13 +37,13 @@ impl Compiled {
         }
     }
 
-    /// With the Pods behind the Services.
+    /// Adds the Pods behind the Services.
     #[must_use]
     pub fn with_workloads(self, workloads: Workloads) -> Self {
         Self { workloads, ..self }
     }
 
-    /// The explanation.
+    /// The input of an explanation of this state.
     pub const fn view(&self) -> View<'_> {
         View {
             state: &self.state,
@@ -60,7 +60,7 @@ impl Compiled {
     }
 }
 
-/// The addresses of a node: those of its object, and those that answer node ports.
+/// The addresses of a node: those of its Node object, and those that answer node ports.
 fn host(state: &State, compiler: &Compiler) -> Host {
     let mut local_addresses: BTreeSet<IpAddr> = state.node().addresses.iter().copied().collect();
     for family in Family::ALL {

@@ -19,17 +19,18 @@ use crate::{
     state::State,
 };
 
-/// The rules that are explained: what was read, or, once a packet is followed through it, what the compiler made.
+/// The rules that are explained: the ruleset that was read, or that of the compiler, which is made when it is first
+/// needed.
 pub type Rules = OnceLock<Ruleset>;
 
-/// What is explained.
+/// The input of an explanation.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// The cluster, as this node knows it.
     pub state: &'a State,
-    /// What compiled it.
+    /// The compiler that compiled the state.
     pub compiler: &'a Compiler,
-    /// What it compiled to, or what the kernel holds.
+    /// The rules that the state compiles to, or those that the kernel holds.
     pub rules: &'a Rules,
     /// The node's addresses.
     pub host: &'a Host,
@@ -55,7 +56,7 @@ pub struct ExplainedPort {
     pub port: ServicePort,
     /// The family.
     pub family: Family,
-    /// Where it can be reached.
+    /// The frontends at which it can be reached.
     pub frontends: Vec<ExplainedFrontend>,
     /// Every endpoint that the slices list for it.
     pub endpoints: Vec<ExplainedEndpoint>,
@@ -83,11 +84,11 @@ impl fmt::Display for ExplainedPort {
 pub struct ExplainedFrontend {
     /// Address or node port.
     pub key: FrontendKey,
-    /// What kind it is of.
+    /// Its kind.
     pub kind: FrontendKind,
-    /// The traffic policy that holds for it.
+    /// The traffic policy that applies to it.
     pub policy: TrafficPolicy,
-    /// Why it is not this Service's.
+    /// Why it does not belong to this Service.
     pub left_out: Option<Reason>,
     /// Whether its address or port stands for one that a cluster would assign.
     pub is_stand_in: bool,
@@ -100,7 +101,7 @@ pub struct ExplainedEndpoint {
     pub at: SocketAddr,
     /// Its node, if its name is known.
     pub node: Option<Arc<str>>,
-    /// Its Pod, where the input has it.
+    /// Its Pod, if the input has it.
     pub pod: Option<ObjectName>,
     /// Its weight.
     pub weight: u16,
@@ -124,7 +125,7 @@ impl ExplainedEndpoint {
     }
 }
 
-/// Something that is wrong with a Service, or worth knowing of it.
+/// Something that is wrong with a Service, or worth knowing about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is here.
@@ -133,6 +134,6 @@ pub struct Finding {
     pub reason: Reason,
     /// The Service.
     pub service: ObjectName,
-    /// Which part of it: a port, a frontend; empty for all of it.
+    /// The part of the Service: a port or a frontend; empty for the whole Service.
     pub subject: String,
 }

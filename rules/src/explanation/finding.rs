@@ -53,7 +53,7 @@ pub(super) fn of(view: &View<'_>, entry: &ServiceState, explained: &ExplainedSer
     findings
 }
 
-/// Why no endpoint is left, whatever the policy: the one cause that explains it best.
+/// Why no endpoint is left under any policy: the cause that explains it best.
 fn why_refused(
     view: &View<'_>,
     entry: &ServiceState,
@@ -63,7 +63,7 @@ fn why_refused(
     if port.endpoints.iter().any(|endpoint| endpoint.cluster.is_none()) {
         return None;
     }
-    // What is listed but left out says why best; of several reasons the worst.
+    // An endpoint that is listed but left out has the best reason; of several reasons, the worst counts.
     let listed = port.endpoints.iter().filter_map(|endpoint| endpoint.cluster.clone());
     let cause = listed.max_by_key(Reason::severity).or_else(|| view.workloads.cause(&service.name));
     if cause.is_some() {
@@ -84,7 +84,7 @@ fn why_refused(
     Some(Reason::NoSuchPort { names: names.into_iter().cloned().collect() })
 }
 
-/// That connections are dropped on this node, where others have endpoints.
+/// Reports that connections are dropped on this node, while other nodes have endpoints.
 fn dropped_here(port: &ExplainedPort) -> Option<Reason> {
     let is_empty = port.endpoints.iter().all(|endpoint| endpoint.local.is_some());
     let mut local = port.frontends.iter().filter(|frontend| frontend.policy == TrafficPolicy::Local);
@@ -120,7 +120,7 @@ fn out_of_range(view: &View<'_>, service: &Service) -> Vec<Reason> {
     let outside = service.cluster_ips.iter().filter(|address| view.state.is_outside_service_cidrs(**address));
     let mut reasons: Vec<Reason> =
         outside.map(|address| Reason::ClusterIpOutOfRange { address: *address }).collect();
-    // What was in a cluster has a node port of the cluster's range, which may be another.
+    // A Service that was in a cluster has a node port of that cluster's range, which may differ from the default.
     if view.workloads.is_of_manifests && service.created.is_none() {
         let ports = service.ports.iter().filter_map(|port| port.node_port);
         let outside = ports.filter(|port| !NODE_PORTS.contains(port));
@@ -129,7 +129,7 @@ fn out_of_range(view: &View<'_>, service: &Service) -> Vec<Reason> {
     reasons
 }
 
-/// That only some ready endpoints have topology hints.
+/// Reports that only some ready endpoints have topology hints.
 fn incomplete_hints(entry: &ServiceState) -> Option<Reason> {
     let ready = || entry.slices.iter().flat_map(|slice| &slice.endpoints).filter(|endpoint| endpoint.ready);
     let has_hints = |endpoint: &&Endpoint| !endpoint.hints.zones.is_empty();

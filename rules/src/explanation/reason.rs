@@ -11,7 +11,7 @@ crate::named! {
     /// How bad a finding is.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Severity {
-        /// As it should be: worth knowing.
+        /// Not a problem, but worth knowing.
         Info = "info",
         /// Part of a Service does not work, or may not.
         Warning = "warning",
@@ -49,12 +49,12 @@ pub enum Reason {
         /// Its node, where it is known.
         node: Option<Arc<str>>,
     },
-    /// The address is that of a Service.
+    /// The endpoint's address is that of a Service.
     ServiceAddress {
-        /// Of which one; none if the address is only inside a ServiceCIDR.
+        /// The Service; `None` if the address is only in a ServiceCIDR.
         owner: Option<ObjectName>,
     },
-    /// No slice names a port of the Service.
+    /// No slice has a port with the name of the Service's port.
     NoSuchPort {
         /// The names that the slices have for that protocol.
         names: Vec<Arc<str>>,
@@ -64,7 +64,7 @@ pub enum Reason {
         /// The family.
         family: Family,
     },
-    /// The Service has no slice, and nothing that it could be made from.
+    /// The Service has no slice with endpoints, and no selector that matches a Pod.
     NoEndpoints,
     /// The selector matches no Pod.
     SelectorMatchesNothing {
@@ -73,7 +73,7 @@ pub enum Reason {
         /// What nearly matches, in words.
         nearest: Option<Arc<str>>,
     },
-    /// No container of a Pod has a port of the name that `targetPort` gives.
+    /// No container of the Pods has a port with the name in `targetPort`.
     NoContainerPort {
         /// `targetPort`.
         target: Arc<str>,
@@ -82,7 +82,7 @@ pub enum Reason {
     },
     /// Another Service has the frontend.
     HeldBy {
-        /// Which one.
+        /// The Service that has it.
         owner: ObjectName,
     },
     /// An earlier port of the same Service has the frontend.
@@ -94,28 +94,28 @@ pub enum Reason {
         /// The Service.
         owner: ObjectName,
     },
-    /// A load balancer has given no address.
+    /// The load balancer has assigned no address.
     NoLoadBalancerAddress,
     /// The kernel refused to take the Service.
     Quarantined,
     /// The policy is `Local` and this node has no endpoint: connections from outside are dropped.
     DroppedHere {
-        /// Whether that is the ClusterIP's policy.
+        /// Whether it is the policy of the ClusterIP.
         internal: bool,
     },
-    /// `externalTrafficPolicy: Local` without a port on which a load balancer can ask for this node's endpoints.
+    /// `externalTrafficPolicy: Local` without a port at which a load balancer can ask whether this node has endpoints.
     NoHealthCheckNodePort,
     /// `loadBalancerSourceRanges` has ranges of one family, and the load balancer an address of the other.
     SourceRangesOfOneFamily {
         /// The address that no source may use.
         address: IpAddr,
     },
-    /// Some endpoints have topology hints and others have none, so that none counts.
+    /// Some endpoints have topology hints and others have none, so that all hints are ignored.
     IncompleteHints {
         /// How many ready endpoints have none.
         missing: usize,
     },
-    /// A port name is served for one protocol only by the slices.
+    /// The slices have a port of this name, but not for the protocol of the Service's port.
     ProtocolDiffers {
         /// The protocol that the Service has.
         protocol: Protocol,
@@ -146,7 +146,7 @@ pub enum Reason {
 pub(super) const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
 
 impl Reason {
-    /// An example of each reason, for the documentation's table; a test holds that none is missing.
+    /// An example of each reason, for the documentation's table; a test checks that none is missing.
     pub fn examples() -> Vec<Self> {
         let name = ObjectName::new("shop", "older");
         let address = IpAddr::from([192, 0, 2, 1]);
@@ -184,7 +184,7 @@ impl Reason {
     }
 }
 
-/// What is said of each reason beside the sentence: code, severity, field and hint.
+/// What each reason has besides its sentence: code, severity, field and hint.
 macro_rules! rows {
     ($($reason:pat => $code:literal, $severity:ident, $field:literal, $hint:literal;)*) => {
         impl Reason {
@@ -193,7 +193,7 @@ macro_rules! rows {
                 match self { $($reason => $code,)* }
             }
 
-            /// How bad it is where it is the cause of what a client sees.
+            /// How bad it is if it is the cause of what a client sees.
             pub const fn severity(&self) -> Severity {
                 match self { $($reason => Severity::$severity,)* }
             }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl<'a> View<'a> {
-    /// What the compiler compiled to, or what the kernel holds.
+    /// The ruleset that the compiler makes, or the one that the kernel holds.
     pub fn ruleset(&self) -> &'a Ruleset {
         self.rules.get_or_init(|| self.compiler.ruleset())
     }
@@ -91,7 +91,7 @@ impl<'a> View<'a> {
         family: Family,
         port: &ServicePort,
     ) -> Vec<ExplainedEndpoint> {
-        // With those that the compiler leaves out from the start.
+        // Includes the endpoints that the compiler leaves out from the start.
         let slices = SlicesByPort::new(entry.slices.iter().map(|slice| &**slice));
         let all = merge(&slices, port, family);
         let usable: Vec<_> = all.iter().filter(|(at, _)| !entry.leaves_out(at.ip())).copied().collect();
@@ -124,12 +124,12 @@ impl<'a> View<'a> {
     }
 }
 
-/// Says why endpoints are left out, given all of a port.
+/// Finds why endpoints are left out, given all endpoints of a port.
 #[derive(Debug)]
 struct Judge<'a> {
     node: &'a Node,
     topology: Topology,
-    /// Whether an endpoint is ready and near enough, so that terminating ones are not needed; and on this node.
+    /// Whether a ready endpoint is near enough, or on this node, so that terminating endpoints are not needed.
     any_ready: bool,
     any_ready_here: bool,
 }

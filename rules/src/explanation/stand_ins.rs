@@ -1,4 +1,4 @@
-//! Addresses and ports that stand for those which a cluster would assign.
+//! Addresses and ports that stand in for those that a cluster would assign.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -7,8 +7,8 @@ use crate::{
     model::{Service, ServicePort},
 };
 
-/// The addresses and node ports that were made up for manifests that lack them. No object of the input has any of these
-/// itself, so that an address says whether it is one.
+/// The addresses and node ports that were made up for manifests that lack them. No object of the input has any of
+/// them, so that an address alone shows whether it is a stand-in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StandIns {
     /// `ClusterIPs`, addresses of load balancers, and addresses of Pods.
@@ -23,12 +23,12 @@ impl StandIns {
         self.addresses.is_empty() && self.node_ports.is_empty()
     }
 
-    /// What follows an address or a node port in words if it is one.
+    /// What follows an address or a node port in words if it is a stand-in.
     pub const fn mark(is_stand_in: bool) -> &'static str {
         if is_stand_in { " (stand-in)" } else { "" }
     }
 
-    /// Whether a frontend is one.
+    /// Whether the address or node port of a frontend is a stand-in.
     pub fn has_frontend(&self, key: &FrontendKey) -> bool {
         match key {
             FrontendKey::Address(address, ..) => self.addresses.contains(address),
@@ -36,7 +36,7 @@ impl StandIns {
         }
     }
 
-    /// What was made up for a Service, in words; nothing if it has everything itself.
+    /// What was made up for a Service, in words; `None` if nothing was made up.
     pub fn of_service(&self, service: &Service) -> Option<String> {
         let mut parts: Vec<String> = Vec::new();
         let lists =

@@ -1,4 +1,4 @@
-//! What becomes of connections to a frontend, in a word, and with which share each endpoint is chosen.
+//! What becomes of connections to a frontend, in a word, and the share of each endpoint.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -53,7 +53,7 @@ impl View<'_> {
         })
     }
 
-    /// What a client inside and one outside meet at a frontend, in words.
+    /// What becomes of connections to a frontend from a Pod and from outside, in words.
     pub fn answers(&self, key: &FrontendKey) -> String {
         match (self.answer(Origin::Pod, key), self.answer(Origin::Outside, key)) {
             (Some(pod), Some(outside)) if pod == outside => pod.to_string(),
@@ -62,8 +62,8 @@ impl View<'_> {
         }
     }
 
-    /// The share of each endpoint among new connections from outside to a frontend with each policy in force. Empty if
-    /// the client's address decides.
+    /// For each policy in force, the share of each endpoint among new connections from outside to a frontend with that
+    /// policy. Empty if the client's address decides on the endpoint.
     pub fn shares(&self, explained: &ExplainedService, port: &ExplainedPort) -> Vec<PolicyShares> {
         let shares = |policy| {
             let is_meant = |frontend: &&ExplainedFrontend| {
@@ -76,7 +76,7 @@ impl View<'_> {
     }
 
     /// The share of each endpoint among new connections from outside to a frontend of a Service. Empty if the client's
-    /// address decides.
+    /// address decides on the endpoint.
     pub fn shares_of(
         &self,
         explained: &ExplainedService,
@@ -91,7 +91,7 @@ impl View<'_> {
             for endpoint in slots.iter() {
                 *counts.entry(endpoint).or_default() += 1;
             }
-            // Nearly always all are the same.
+            // Nearly always, all endpoints have the same share.
             let mut known: Option<(u64, Probability)> = None;
             let mut share = |count| match &known {
                 Some((same, share)) if *same == count => share.clone(),

@@ -22,7 +22,7 @@ pub fn percent(share: &Probability) -> String {
 /// Reads where a connection comes from: `pod/NAMESPACE/NAME`, an address, `pod`, `node`, `outside` or `outside=ADDRESS`.
 ///
 /// # Errors
-/// What is wrong with it, in a sentence.
+/// Returns what is wrong with the text, in a sentence.
 pub fn origin(view: &View<'_>, text: &str, family: Family) -> Result<Origin, String> {
     let address = |text: &str| {
         let address: IpAddr = text.parse().map_err(|_| format!("FROM: {text:?} is not an IP address"))?;
@@ -58,10 +58,12 @@ fn other_family(address: IpAddr, family: Family) -> String {
     format!("FROM: {address} is not of family {family}, as the destination is")
 }
 
-/// Reads where it goes to: `svc/NAMESPACE/NAME[:PORT]`, `NAME.NAMESPACE.svc[:PORT]`, `ADDRESS:PORT` or `:NODEPORT`.
+/// Reads where a connection goes to: `svc/NAMESPACE/NAME[:PORT]`, `NAME.NAMESPACE.svc[:PORT]`, `ADDRESS:PORT` or
+/// `:NODEPORT`.
 ///
 /// # Errors
-/// What is wrong with it, in a sentence; `no_service` says that there is no such Service.
+/// Returns what is wrong with the text, in a sentence. `no_service` makes the sentence for a Service that does not
+/// exist.
 pub fn destination(
     view: &View<'_>,
     text: &str,
@@ -132,12 +134,12 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Follows the first connection of a client of which nothing is remembered.
+    /// Follows the first connection of a client that is not remembered.
     pub fn new(view: &View<'_>, origin: Origin, to: SocketAddr, protocol: Protocol) -> Self {
         Self::remembering(view, origin, to, protocol, &Memory::default())
     }
 
-    /// Follows a connection where these clients are remembered.
+    /// Follows a connection while these clients are remembered.
     pub fn remembering(
         view: &View<'_>,
         origin: Origin,
@@ -202,7 +204,7 @@ impl Trace {
         lines
     }
 
-    /// That no source range of the Service admits the client.
+    /// Reports that no source range of the Service admits the client.
     fn shut_out(&self, service: &Service, frontend: &ExplainedFrontend) -> Option<String> {
         let ranges = &service.source_ranges;
         let is_restricted = frontend.kind == FrontendKind::LoadBalancer && !ranges.is_empty();
@@ -219,7 +221,7 @@ impl Trace {
         })
     }
 
-    /// What session affinity makes of this connection and of the next one.
+    /// What session affinity does with this connection and with the next one.
     fn affinity(&self, service: &Service) -> Option<String> {
         let seconds = service.affinity_timeout?;
         let client = self.packet.source;
@@ -299,12 +301,12 @@ fn line(
     format!("endpoint {}{}{pod}: {what}", endpoint.at, StandIns::mark(endpoint.is_stand_in))
 }
 
-/// The worst that is wrong with a Service.
+/// The worst finding of a Service.
 fn because(finding: &Finding) -> String {
     format!("because {} ({}): {}", finding.reason, finding.reason.field(), finding.reason.hint())
 }
 
-/// The frontend at an address, of the Service that has it.
+/// The frontend at an address, with its port and the Service that owns it.
 fn find(
     view: &View<'_>,
     to: SocketAddr,

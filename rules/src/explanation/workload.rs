@@ -1,4 +1,4 @@
-//! The Pods behind Services, where the input has them: what says why a Service has no endpoints.
+//! The Pods behind Services, if the input has them. They show why a Service has no endpoints.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -26,26 +26,26 @@ pub struct Workloads {
     pub pods: Vec<Pod>,
     /// The nodes, by name.
     pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    /// Whether the Services are those of manifests, which no API server has accepted yet.
+    /// Whether the Services come from manifests, which no API server has accepted yet.
     pub is_of_manifests: bool,
-    /// What is ignored of Services.
+    /// The ignored fields of Services.
     pub ignored: BTreeMap<ObjectName, IgnoredFields>,
-    /// The position of the Pod of each address in the list.
+    /// For each address, the positions in the list of the Pods that have it.
     by_address: HashMap<IpAddr, Vec<usize>>,
-    /// Which addresses and node ports stand for those of a cluster.
+    /// The addresses and node ports that stand in for those of a cluster.
     pub stand_ins: StandIns,
 }
 
-/// What a Service says of its Pods.
+/// What a Service specifies about its Pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     /// `spec.selector`.
     pub labels: Labels,
-    /// `targetPort` of each of `spec.ports` that has a name there rather than a number, by the port's name.
+    /// The `targetPort`s of `spec.ports` that are names rather than numbers, by the name of the port.
     pub targets: Vec<(Arc<str>, Arc<str>)>,
     /// Whether `spec.type` is `LoadBalancer`.
     pub is_load_balancer: bool,
-    /// Whether `status.loadBalancer` has an entry, if only with a name.
+    /// Whether `status.loadBalancer` has an entry, even if only with a name.
     pub has_load_balancer: bool,
 }
 
@@ -60,7 +60,7 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Whether it takes requests.
     pub ready: bool,
-    /// What its condition `Ready` says if it does not, in words.
+    /// What its condition `Ready` reports if the Pod is not ready, in words.
     pub condition: Option<Arc<str>>,
     /// `spec.nodeName`.
     pub node: Option<Arc<str>>,
@@ -80,13 +80,13 @@ impl Workloads {
         Self { selectors, pods, by_address, ..Self::default() }
     }
 
-    /// The same, with these nodes.
+    /// The same workloads, with these nodes.
     #[must_use]
     pub fn with_nodes(self, nodes: impl IntoIterator<Item = Arc<Node>>) -> Self {
         Self { nodes: nodes.into_iter().map(|node| (node.name.clone(), node)).collect(), ..self }
     }
 
-    /// All stand-ins in words: this node, and a line each Service and Pod, in order of their names.
+    /// All stand-ins in words: one line for this node, and one for each Service and Pod, in order of their names.
     pub fn stand_in_lines(&self, state: &State) -> Vec<String> {
         let own = |addresses: &[IpAddr]| {
             let own = addresses.iter().filter(|address| self.stand_ins.addresses.contains(address));
@@ -105,7 +105,8 @@ impl Workloads {
         node.into_iter().chain(services).chain(pods).collect()
     }
 
-    /// The Pod of an address. Of several, as with the host's network, none is known to be meant.
+    /// The Pod with an address. `None` if several Pods have it, as in the host's network: it is not known which is
+    /// meant.
     pub fn pod_at(&self, namespace: &str, address: IpAddr) -> Option<&Pod> {
         let mut found = self.pods_at(address).filter(|pod| *pod.name.namespace == *namespace);
         found.next().filter(|_| found.next().is_none())
@@ -121,8 +122,8 @@ impl Workloads {
         numbers.filter_map(|number| self.pods.get(*number))
     }
 
-    /// Why a Service with a selector has no endpoints: the cause nearest to it. `None` if the input has no Pods or no
-    /// selector, so that nothing can be said.
+    /// Why a Service with a selector has no endpoints: the most direct cause. `None` if the input has no Pods or no
+    /// selector, or shows no cause.
     pub fn cause(&self, service: &ObjectName) -> Option<Reason> {
         let selector = self.selectors.get(service)?;
         if selector.labels.is_empty() || self.pods.is_empty() {
@@ -165,7 +166,7 @@ impl Workloads {
 fn nearest(selector: &Labels, pods: &[&Pod]) -> Option<String> {
     let labels = || pods.iter().flat_map(|pod| &pod.labels);
     let near = selector.iter().flat_map(|(key, value)| {
-        // Further away it is another word.
+        // At a greater distance, it is another word.
         let most = 1 + (key.len() + value.len()) / 3;
         labels().filter_map(move |label| {
             let distance = osa_distance(key, &label.0) + osa_distance(value, &label.1);

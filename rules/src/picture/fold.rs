@@ -6,15 +6,15 @@ use super::{
 };
 use crate::{explanation::trace::percent, simulate::Probability};
 
-/// Most Services in an overview.
+/// Maximum number of Services in an overview.
 const ROWS: usize = 240;
-/// Most ports of a Service.
+/// Maximum number of ports of a Service.
 const PORTS: usize = 6;
-/// Most addresses of one kind of frontend.
+/// Maximum number of addresses of one kind of frontend.
 const ADDRESSES: usize = 4;
-/// Most nodes of a port.
+/// Maximum number of nodes of a port.
 const NODES: usize = 8;
-/// Most endpoints of a port, unless each of its nodes shows only [`LEAST_PODS`].
+/// Maximum number of endpoints of a port, unless its nodes need more to show [`LEAST_PODS`] each.
 const PODS: usize = 24;
 /// Endpoints of a node that are always drawn, however many nodes there are.
 const LEAST_PODS: usize = 3;

@@ -24,9 +24,9 @@ use crate::{
     model::LoadBalancing,
 };
 
-/// Most Services that are drawn as a whole; more Services are drawn as an overview.
+/// Maximum number of Services that are drawn as a whole; more are drawn as an overview.
 pub(super) const PANELS: usize = 6;
-/// Most findings of a Service.
+/// Maximum number of findings of a Service.
 const PROBLEMS: usize = 5;
 
 /// Frontends from the outside in: the outer ones lead through the inner ones.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{comparison::Difference, explanation::View};
 
-/// Most changes of a Service that are described in words.
+/// Maximum number of changes of a Service that are described in words.
 const SENTENCES: usize = 6;
 
 /// One of two states.

@@ -6,7 +6,7 @@ use crate::{
     simulate::Probability,
 };
 
-/// Most characters of a text that are kept.
+/// Maximum number of characters of a text that are kept.
 const LONGEST: usize = 300;
 
 /// Cleans text from outside of characters that a terminal or a browser might obey: control characters, and those that

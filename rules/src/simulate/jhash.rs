@@ -68,8 +68,8 @@ fn finish(state: &mut [u32; 3]) {
 mod tests {
     use super::{jhash, scale};
 
-    /// The expected values are those that a kernel (6.18, little-endian) wrote to the packet mark with `mod
-    /// 4294967295`, for a UDP packet from and to port 4000 of 10.9.0.1 or `fd09::1`.
+    /// The expected values were written to the packet mark by a kernel (6.18, little-endian; `mod 4294967295`) for a
+    /// UDP packet from and to port 4000 of 10.9.0.1 or `fd09::1`.
     #[test]
     fn hashes_as_a_kernel_did() {
         let [ip, udp, port] = [[10, 9, 0, 1], [17, 0, 0, 0], [0x0f, 0xa0, 0, 0]];

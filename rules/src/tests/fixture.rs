@@ -1,4 +1,4 @@
-//! Rulesets for tests: one that answers for a few Services, one with everything the model can say, and
+//! Rulesets for tests: one that answers for a few Services, one with everything that the model can express, and
 //! arbitrary ones.
 
 pub(crate) mod arbitrary;

@@ -1,4 +1,5 @@
-//! Each test checks one rule of the kernel's semantics. Rules that are not obvious were observed with counters on a 6.18 kernel.
+//! Each test checks one rule of the kernel's semantics. Rules that are not obvious were observed with counters on a
+//! 6.18 kernel.
 
 use super::{
     arriving, base, drop_marked, entry, fate, host, leaving, mark, only, packet, passing, rule, set_mark,
