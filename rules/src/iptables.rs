@@ -129,7 +129,7 @@ impl Text {
     fn finish(self) -> String {
         let mut text = format!(
             "# Load it with `iptables-restore -n` and `ip6tables-restore -n`: each takes the lines of its family.\n\
-             # Weights are shares of random draws. Session affinity is remembered by each endpoint for itself.\n\
+             # Weights are shares of random draws. For session affinity, each endpoint remembers its own clients.\n\
              {}*nat\n",
             self.notes
         );

@@ -1,5 +1,6 @@
-//! Session affinity, and the choice by source hash. Invariant 7: sticky across the frontends of one port,
-//! each port for itself, expires when idle, starts anew when the endpoint goes.
+//! Session affinity, and the choice by source hash. Invariant 7: a client keeps its endpoint across the frontends of
+//! one port, separately for each port; this expires when the client is idle, and starts anew when the endpoint is
+//! gone.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -21,8 +22,8 @@ fn sticky(scene: Scene, endpoints: &str) -> Scene {
     scene.service(1, endpoints).exposed().edit(|service| service.affinity_timeout = Some(60))
 }
 
-/// Connects, checks that the rules do what the reference says, and returns the endpoint and how many it could
-/// have been.
+/// Connects, checks that the rules do what the reference says, and returns the endpoint and how many endpoints were
+/// possible.
 fn connect(live: &mut Live, packet: &Packet, choice: usize) -> (IpAddr, usize) {
     let connection = live.connect(packet, choice);
     assert!(connection.is_as_promised(), "{}", portolan_rules::simulate::explain(&connection.outcome));

@@ -1,4 +1,4 @@
-//! What the kernel would make of a transaction, on the model.
+//! Applies transactions to the model as the kernel would.
 
 use std::collections::btree_map::Entry;
 

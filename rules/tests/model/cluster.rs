@@ -30,12 +30,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The rules that the compiler makes of it, from nothing.
+    /// The rules that the compiler makes of it, starting from an empty kernel.
     pub fn compile(&self) -> Ruleset {
         self.load(&Ruleset::default(), 0).0.ruleset()
     }
 
-    /// A compiler that has compiled it over the rules that an earlier one left, and gives out numbers for
+    /// A compiler that has compiled it over the rules that an earlier compiler left, and that assigns numbers for
     /// session affinity after `number_origin`.
     pub fn load(&self, kernel: &Ruleset, number_origin: u16) -> (Compiler, State) {
         let mut state = State::new(self.node.clone());

@@ -7,7 +7,7 @@ use portolan_rules::{
 
 use crate::scene::in_both_families;
 
-/// Whatever a Service asks for: an endpoint that is replaced is a difference of it, and nothing else is.
+/// Whatever a Service asks for: if an endpoint is replaced, this Service differs, and no other.
 #[test]
 fn an_endpoint_that_is_replaced_is_a_difference_of_its_service() {
     let edits: [fn(&mut Service); 4] = [

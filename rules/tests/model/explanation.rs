@@ -1,4 +1,4 @@
-//! The explanation says of every endpoint what the rules do.
+//! The explanation of every endpoint matches what the rules do.
 
 use std::{
     cell::Cell,
@@ -17,8 +17,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRunner};
 
 use crate::{manifest::manifest, strategies::cluster};
 
-/// Of every frontend that a Service has, in random clusters: connections from outside are sent to just those endpoints
-/// that have no reason against them under the frontend's policy.
+/// For every frontend of a Service, in random clusters: connections from outside are sent to exactly the endpoints
+/// without a reason against them under the frontend's policy.
 #[test]
 fn endpoints_without_a_reason_are_those_that_connections_reach() {
     let mut config =
@@ -79,7 +79,7 @@ fn endpoints_without_a_reason_are_those_that_connections_reach() {
                     left_out.set(left_out.get() + gone.len());
                     without.set(without.get() + usize::from(kept.is_empty()));
                     let kept: BTreeSet<SocketAddr> = kept.iter().map(|endpoint| endpoint.at).collect();
-                    // Of these, the client's address decides for one.
+                    // The client's address chooses one of these.
                     let is_hashed = explained.service.load_balancing == LoadBalancing::SourceHash;
                     let is_right = if is_hashed {
                         reached.is_subset(&kept) && reached.is_empty() == kept.is_empty()

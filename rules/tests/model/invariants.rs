@@ -1,4 +1,4 @@
-//! What must hold whatever the Services are.
+//! The invariants that hold for all Services.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     scene::{Scene, endpoint, in_both_families, network},
 };
 
-/// Invariant 1: what is delivered to the node itself, forwarded, or sent by the node meets the same.
+/// Invariant 1: packets that are delivered to the node itself, forwarded, or sent by the node get the same treatment.
 #[test]
 fn endpoints_in_the_nodes_own_network_are_ordinary_endpoints() {
     in_both_families(|scene| {
@@ -41,7 +41,7 @@ fn endpoints_in_the_nodes_own_network_are_ordinary_endpoints() {
     });
 }
 
-/// Invariant 2: refused means a reset for TCP and port unreachable for the rest, everywhere.
+/// Invariant 2: a refused connection gets a reset for TCP and port unreachable for other protocols, everywhere.
 #[test]
 fn connections_are_refused_in_their_own_protocol() {
     in_both_families(|scene| {
@@ -61,7 +61,7 @@ fn connections_are_refused_in_their_own_protocol() {
     });
 }
 
-/// Invariant 3: whatever is no frontend behaves as if there were no proxy.
+/// Invariant 3: an address and port without a frontend behave as if there were no proxy.
 #[test]
 fn only_frontends_react() {
     in_both_families(|scene| {
@@ -85,7 +85,7 @@ fn only_frontends_react() {
                 // Node ports are ports of nodes only.
                 "VIP1:30080",
                 "externalIP1:30080",
-                // No frontend, but an endpoint itself.
+                // No frontend, but an endpoint.
                 "VIP7:80",
                 "ext2:80",
                 "L1:80",
@@ -117,7 +117,7 @@ fn loopback_answers_no_node_ports() {
     });
 }
 
-/// Invariant 3: a list of node port addresses leaves the family open of which it has none, as kube-proxy does.
+/// Invariant 3: a list of node port addresses of one family leaves the other family open, as in kube-proxy.
 #[test]
 fn a_list_of_one_family_leaves_the_other_open() {
     in_both_families(|scene| {
@@ -129,7 +129,7 @@ fn a_list_of_one_family_leaves_the_other_open() {
     });
 }
 
-/// Invariant 3: `primary` closes the family of which the node has no address.
+/// Invariant 3: `primary` closes a family in which the node has no address.
 #[test]
 fn a_family_without_a_primary_address_is_closed() {
     in_both_families(|scene| {
@@ -146,7 +146,7 @@ fn a_family_without_a_primary_address_is_closed() {
     });
 }
 
-/// Invariant 3: a Service without a ClusterIP of a family has nothing there.
+/// Invariant 3: a Service without a ClusterIP of a family has no frontends in that family.
 #[test]
 fn a_family_without_a_cluster_ip_is_invisible() {
     in_both_families(|scene| {
@@ -179,7 +179,7 @@ fn hairpin_for_pods_and_host_endpoints_but_not_for_direct_traffic() {
                 ("L2", "ClusterIP3:80", "L2 SNAT"),
                 ("L1", "L1:80", "untouched"),
                 ("node1", "node1:80", "untouched"),
-                // Its own node masquerades it, if it ever comes here.
+                // The node of R1 masquerades R1's packet to itself, so this node does not.
                 ("R1", "ClusterIP1:80", "L1+R1"),
             ],
         );
@@ -224,7 +224,7 @@ fn the_choice_is_uniform_whatever_came_before() {
     });
 }
 
-/// Invariant 9: names of every length the API allows, and frontends that make no sense, do no harm.
+/// Invariant 9: names of every length that the API allows, and frontends that make no sense, do no harm.
 #[test]
 fn a_service_at_the_limits_does_not_stop_the_others() {
     in_both_families(|scene| {
@@ -269,8 +269,8 @@ fn a_service_at_the_limits_does_not_stop_the_others() {
     });
 }
 
-/// What several Services claim belongs to the oldest, then to the one whose name comes first, each frontend
-/// for itself; a Service that has to wait for one keeps its others.
+/// A frontend that several Services claim belongs to the oldest, and of equally old ones to the one whose name comes
+/// first. Each frontend counts separately: a Service that does not get one frontend keeps its others.
 #[test]
 fn a_contested_frontend_belongs_to_the_oldest_service() {
     in_both_families(|scene| {
@@ -301,7 +301,7 @@ fn a_contested_frontend_belongs_to_the_oldest_service() {
     });
 }
 
-/// An address of the node that is an externalIP too: its port is the Service's, all others the node's.
+/// An address of the node that is an externalIP too: its port belongs to the Service, all other ports to the node.
 #[test]
 fn an_external_ip_may_be_an_address_of_the_node() {
     in_both_families(|scene| {

@@ -14,7 +14,7 @@ use crate::{
     reference::{Clients, Promise, answer},
 };
 
-/// The rules as they are compiled change by change, what they remember, and what they should.
+/// The rules as they are compiled change by change, what they remember, and what they should remember.
 pub struct Live {
     pub cluster: Cluster,
     state: State,
@@ -25,11 +25,11 @@ pub struct Live {
     restarts: u16,
 }
 
-/// A connection and what was promised of it.
+/// A connection and what was promised about it.
 pub struct Connection {
     pub promise: Promise,
     pub outcome: Outcome,
-    /// What came of it.
+    /// What became of it.
     pub fate: Fate,
 }
 
@@ -48,7 +48,7 @@ impl Live {
         Self { cluster, state, compiler, rules, memory, clients, restarts: 0 }
     }
 
-    /// A new connection. Of what may become of it, the case at `choice` does, counted round.
+    /// Makes a new connection. Of the cases that may happen, the one at `choice`, modulo their number, happens.
     pub fn connect(&mut self, packet: &Packet, choice: usize) -> Connection {
         let promise = answer(&self.cluster, &self.clients, packet);
         let host = Host { local_addresses: self.cluster.host.clone() };
@@ -65,7 +65,7 @@ impl Live {
         self.clients.wait(milliseconds);
     }
 
-    /// Changes the cluster; the rules follow by an update.
+    /// Changes the cluster and updates the rules.
     pub fn change(&mut self, change: impl FnOnce(&mut Cluster)) {
         let before = self.cluster.clone();
         change(&mut self.cluster);
@@ -92,8 +92,8 @@ impl Live {
         self.clients.changed(&self.cluster);
     }
 
-    /// The proxy starts again over the rules that it left. It does not know which numbers clients of what is
-    /// gone still bear, and gives out others, as the agent does.
+    /// Restarts the proxy over the rules that it left. It does not know which numbers are still remembered for clients
+    /// of deleted objects, so it assigns other numbers, as the agent does.
     pub fn restart(&mut self) {
         self.restarts += 1;
         (self.compiler, self.state) = self.cluster.load(&self.rules, 1000 * self.restarts);

@@ -1,8 +1,7 @@
 //! The compiled rules do what the Service API promises.
 //!
-//! [`reference`] answers "what becomes of this packet" straight from the Services, slices and the node.
-//! The simulator answers it from the compiled ruleset. Both must agree: on the flows that are written
-//! down one by one, and on random clusters and packets.
+//! [`reference`] answers "what becomes of this packet" straight from the Services, slices and the node. The simulator
+//! answers it from the compiled ruleset. Both must agree: on flows from tables, and on random clusters and packets.
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
 mod affinity;

@@ -11,7 +11,7 @@ const ALL_SNAT: &str = "L1+R1 SNAT";
 const LOCAL: &str = "L1";
 const LOCAL_SNAT: &str = "L1 SNAT";
 
-/// One row for a Service and kind of address: what a pod, the node, and the outside meet.
+/// One row for a Service and kind of address: what becomes of connections from a pod, the node, and outside.
 type Row = (&'static str, [&'static str; 3]);
 
 /// The default, then `externalTrafficPolicy: Local`, then `internalTrafficPolicy: Local`.

@@ -1,4 +1,5 @@
-//! No packet that is under way while an update is committed meets anything but what the old or the new rules say.
+//! A packet that is in flight while an update is committed gets what the old or the new rules specify, and nothing
+//! else.
 
 mod meant;
 
@@ -38,10 +39,10 @@ use crate::{
 };
 use meant::{Meant, Rulesets};
 
-/// Sequences in a run, unless `PROPTEST_CASES` says otherwise; each of so many updates on average.
+/// Number of sequences in a run, unless `PROPTEST_CASES` says otherwise, and the average number of updates in each.
 const SEQUENCES: u32 = 1_300;
 const UPDATES: usize = 40;
-/// Ways through each commit that are tried, of each packet.
+/// Number of ways through each commit that are tried for each packet.
 const WAYS: u64 = 6;
 
 /// What changes in a cluster.
@@ -96,15 +97,15 @@ fn without_table(service: &mut Service) {
     service.load_balancing = LoadBalancing::Random;
 }
 
-/// Some changes that are made at once, the packets that are under way then, and how long it was quiet before.
+/// Some changes that are made at once, the packets that are in flight then, and what else happens.
 #[derive(Clone, Debug)]
 struct Step {
     changes: Vec<Change>,
     packets: Vec<Draft>,
     seed: u64,
-    /// Whether a second has passed, so that what nothing leads to any more is removed.
+    /// Whether a second has passed, so that what is no longer referred to is removed.
     later: bool,
-    /// After so many transactions one fails, and what the kernel holds is compared as a whole.
+    /// After this many acts one fails, and the kernel's ruleset is compared as a whole.
     fails: Option<usize>,
 }
 
@@ -218,7 +219,7 @@ impl Node {
         }
     }
 
-    /// Hands the cluster as it is now to the state, as a source would.
+    /// Passes the current cluster to the state, as a source would.
     fn tell(&mut self, before: &Cluster) {
         let cluster = &self.cluster;
         for service in &before.services {
@@ -239,7 +240,7 @@ impl Node {
         self.compiler.set_service_cidrs(&mut self.state, &cluster.service_cidrs);
     }
 
-    /// Makes the changes, and sends packets into every commit on the way.
+    /// Makes the changes, and sends packets during every commit.
     fn step(&mut self, step: &Step) -> Result<(), Box<Fault>> {
         let before = self.cluster.clone();
         let (old, old_host) = (self.compiler.ruleset(), self.host());
@@ -263,7 +264,7 @@ impl Node {
         if let Some(fails) = step.fails.filter(|fails| *fails < acts.len()) {
             acts.truncate(fails);
             self.carry_out(acts, step.seed, &meant)?;
-            // As the agent does, after reading back what the kernel holds, by the names of the plane in force.
+            // As in the agent, which reads back what the kernel holds under the names of the plane in force.
             for table in self.kernel.tables.values_mut().filter(|table| is_swapped(table)) {
                 *table = table.clone().swapped();
             }
@@ -316,7 +317,7 @@ impl Node {
         Ok(())
     }
 
-    /// Commits a transaction, while packets are under way: after the last switch, if `is_done`.
+    /// Commits a transaction while packets are in flight. `is_done` states that it comes after the last switch.
     fn commit(
         &mut self,
         commit: Transaction,

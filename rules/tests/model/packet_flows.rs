@@ -1,4 +1,4 @@
-//! The packet flows that kube-proxy's own unit tests pin down, and the same from the node itself.
+//! The packet flows that kube-proxy's own unit tests pin down, and the same flows from the node itself.
 
 use portolan_rules::model::Protocol::{Sctp, Tcp, Udp};
 

@@ -1,4 +1,4 @@
-//! Random packets, most of them to where a Service is.
+//! Random packets, most of them to frontends of Services.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     strategies::{PORTS, family, protocol},
 };
 
-/// A packet that does not know the cluster yet.
+/// A packet without a cluster: the destination is not resolved yet.
 #[derive(Clone, Debug)]
 pub struct Draft {
     source: Place,
@@ -28,9 +28,9 @@ pub struct Draft {
 
 #[derive(Clone, Debug)]
 enum Destination {
-    /// One of the cluster's frontends; a node port at this address of the node.
+    /// One of the cluster's frontends. A node port is reached at this address of the node.
     Frontend(Index, u8),
-    /// Any.
+    /// Any destination.
     Any(Place, Family, u8, u16),
 }
 
@@ -85,7 +85,7 @@ const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
 
 impl Draft {
-    /// The packet, in a cluster.
+    /// The packet in a cluster.
     pub fn packet(&self, cluster: &Cluster) -> Packet {
         let (destination, protocol, destination_port) = match &self.to {
             Destination::Frontend(index, node) => {
@@ -109,7 +109,7 @@ impl Draft {
     }
 }
 
-/// Where the Services of a cluster say that they are.
+/// The frontends that the Services of a cluster ask for: address, protocol and port.
 fn frontends(cluster: &Cluster, node: u8) -> Vec<(IpAddr, u8, u16)> {
     let ports = cluster.services.iter().flat_map(|service| service.ports.iter().map(move |p| (service, p)));
     ports

@@ -21,7 +21,7 @@ use crate::{
     strategies::cluster,
 };
 
-/// Names that say something in one of the notations, or to a terminal.
+/// Characters that have a meaning in one of the notations, or to a terminal.
 const ODD: &str = "<b a='1'>\"&]]>--> \\ | #35; [x](y) `\u{1b}[31m\u{0}\u{202e}\n%s";
 
 /// The pictures of a cluster: of all Services, and the overview.
@@ -58,7 +58,7 @@ fn shop(scene: Scene) -> Scene {
         .exposed()
         .external_local()
         .service(5, "R1");
-    // Waits for the frontend of the first.
+    // It waits for the frontend of the first Service.
     let taken = scene.cluster.services[0].external_ips.clone();
     scene.cluster.services[4].external_ips = taken;
     scene
@@ -89,7 +89,7 @@ fn every_notation_shows_frontends_nodes_shares_and_reasons() {
             return;
         }
         let [whole, overview] = draw(&shop(scene).cluster, &nodes());
-        // How it looks is seen, not compared.
+        // The style is not compared.
         let without_style = |text: &str| text.replace(PAGE_STYLE, "…").replace(STYLE, "…");
         for (name, text) in notations(&whole) {
             insta::assert_snapshot!(format!("services_as_{name}"), without_style(&text));
@@ -100,7 +100,7 @@ fn every_notation_shows_frontends_nodes_shares_and_reasons() {
     });
 }
 
-/// Two states of Services: endpoints go, come and are not ready any more; a frontend, and a Service are gone.
+/// Two states of Services: endpoints go, come and become unready; a frontend and a Service are gone.
 fn changed(scene: &Scene) -> [Cluster; 2] {
     let before = scene.cluster.clone();
     let mut after = before.clone();
@@ -154,7 +154,7 @@ fn two_states_are_one_picture_with_marks_on_what_differs() {
     });
 }
 
-/// Of any two clusters; many Services differ, or few.
+/// Pictures of any two clusters; many Services differ, or few.
 #[test]
 fn any_two_clusters_give_a_well_formed_picture_of_both() {
     let mut config =
@@ -206,7 +206,7 @@ fn what_is_too_much_is_folded_into_a_number() {
         assert!(drawn.lines().count() < 100, "{drawn}");
         assert!(drawn.lines().all(|line| line.chars().count() <= 80), "{drawn}");
         assert!(drawn.contains("more"), "{drawn}");
-        // What is shown and what is folded is all there is.
+        // The endpoints that are shown and those that are folded add up to all.
         let Subject::Services(panels) = &whole.subject else { panic!("one Service is drawn whole") };
         let port = &panels[0].ports[0];
         let of_nodes: usize = port.nodes.iter().map(|node| node.pods.len() + node.more.endpoints).sum();
@@ -245,7 +245,7 @@ fn any_cluster_gives_well_formed_pictures_and_the_same_bytes_in_any_order() {
         config.cases = 300;
     }
     let outcome = TestRunner::new(config).run(&cluster(), |mut cluster| {
-        // Of each name one: which of several counts depends on the order.
+        // One Service per name: which of several counts depends on the order.
         let mut names = Vec::new();
         cluster.services.retain(|service| {
             let is_new = !names.contains(&service.name);
@@ -316,7 +316,7 @@ fn well_formed(name: &str, text: &str) -> Result<(), String> {
             return fail("a letter with a meaning");
         }
         "dot" => {
-            // Every quote is a delimiter or escaped: outside of strings nothing of a name is left.
+            // Every quote is a delimiter or escaped: outside of strings, no part of a name is left.
             let mut is_inside = false;
             let mut outside = String::new();
             let mut letters = text.chars();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use portolan_rules::ruleset::Family;
 
-/// What has the address.
+/// What an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Of a Service, allocated from the Service network.

@@ -19,7 +19,7 @@ use crate::{
     strategies::cluster,
 };
 
-/// Clusters in a run, unless `PROPTEST_CASES` says otherwise, and packets for each: so many on average.
+/// Clusters in a run, unless `PROPTEST_CASES` says otherwise, and the average number of packets for each.
 const CLUSTERS: u32 = 1150;
 const PACKETS: usize = 100;
 
@@ -67,7 +67,7 @@ fn random_packets_in_random_clusters_meet_what_the_api_promises() {
         return;
     }
     assert!(cases * 10 >= clusters as usize * PACKETS * 9, "{cases} packets in {clusters} clusters");
-    // Agreement says little where nothing ever happens.
+    // Agreement means little if nothing ever happens.
     for kind in ["sent", "masqueraded", "some masqueraded", "rejected", "dropped", "untouched"] {
         let share = seen.get(kind).copied().unwrap_or_default();
         let least = if kind == "some masqueraded" { 1000 } else { 50 };
@@ -75,7 +75,7 @@ fn random_packets_in_random_clusters_meet_what_the_api_promises() {
     }
 }
 
-/// What an answer is, in a word.
+/// The kind of an answer, in a word.
 fn kind(answer: &Answer) -> &'static str {
     let masqueraded = |fate: &&Fate| matches!(fate, Fate::Sent { masqueraded: true, .. });
     match answer.keys().next() {

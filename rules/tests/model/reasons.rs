@@ -1,4 +1,4 @@
-//! Every reason is given by some cluster.
+//! Every reason occurs in some cluster.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,7 +15,7 @@ use proptest::{
 
 use crate::{cluster::Cluster, places::Place, strategies::cluster};
 
-/// Random clusters that are looked through.
+/// Number of random clusters that are examined.
 const CLUSTERS: usize = 400;
 
 /// The codes of all reasons that the explanation of a cluster gives.
@@ -55,7 +55,7 @@ fn service(name: &str, n: u8) -> Service {
     )
 }
 
-/// Services whose selectors, load balancers and rules say why they are not reached.
+/// Services whose selectors, load balancers and rules show why they are not reached.
 fn with_workloads() -> (Cluster, Workloads) {
     let selector = |labels: &[(&str, &str)], target: Option<&str>, is_load_balancer| Selector {
         labels: labels.iter().map(|(key, value)| (Arc::from(*key), Arc::from(*value))).collect(),
@@ -100,7 +100,7 @@ fn every_reason_is_given_by_some_cluster() {
     }
     let (cluster, workloads) = with_workloads();
     seen.extend(codes(&cluster, &workloads, Some(&ObjectName::new("shop", "refused"))));
-    // What cannot be used is in no cluster; `check` adds it to what is read.
+    // An unusable object is in no cluster; `check` adds it to what is read.
     seen.insert(Reason::UnusableObject { message: "".into() }.code());
     let all: BTreeSet<&str> = Reason::examples().iter().map(Reason::code).collect();
     let missing: Vec<_> = all.difference(&seen).collect();

@@ -1,7 +1,7 @@
 //! What the Service API promises for a packet, read from the objects themselves.
 //!
-//! This shares nothing with the compiler: no map, no class, no slot. It answers one packet at a time, by
-//! the API's documentation and by what kube-proxy does where that is silent, and slowly.
+//! The reference shares nothing with the compiler: no map, no class, no slot. It answers slowly, one packet at a time,
+//! by the API's documentation, or by what kube-proxy does where the documentation is silent.
 
 mod clients;
 mod endpoints;
@@ -29,15 +29,15 @@ use crate::cluster::{Answer, Cluster};
 pub struct Promise {
     /// What may become of the packet, and how likely it is.
     pub fates: Answer,
-    /// How one of them comes about.
+    /// How one of these fates is chosen.
     pub choice: LoadBalancing,
-    /// What else is certain to become of it, or not: a client may be remembered for longer than it asks.
+    /// Another fate that is allowed instead: a client may be remembered for longer than its Service asks.
     pub or_else: Option<Fate>,
 }
 
 impl Promise {
-    /// Whether an answer keeps it. A hash of the source address settles what becomes of the packet, but
-    /// the promise does not say on what.
+    /// Whether an answer keeps the promise. A hash of the source address chooses one fate, but the promise does not
+    /// specify which.
     pub fn is_kept_by(&self, actual: &Answer) -> bool {
         if self.or_else.is_some_and(|fate| certainly(fate).fates == *actual) {
             return true;
@@ -51,7 +51,7 @@ impl Promise {
     }
 }
 
-/// What becomes of the first packet of a connection, when these clients are remembered.
+/// What becomes of the first packet of a connection while these clients are remembered.
 pub fn answer(cluster: &Cluster, clients: &Clients, packet: &Packet) -> Promise {
     if let Some(frontend) = frontends::of(cluster, packet) {
         return answer_frontend(cluster, clients, packet, &frontend);
@@ -92,7 +92,7 @@ fn answer_frontend(
             }
         }
         (_, _, TrafficPolicy::Cluster) => (endpoints.cluster(), true),
-        // Pods and the node itself are led past policy Local, as if they had used the ClusterIP.
+        // Policy Local does not apply to Pods and the node itself: they are served as if they had used the ClusterIP.
         (_, _, TrafficPolicy::Local) if from_pod == Some(true) => (endpoints.cluster(), false),
         (_, _, TrafficPolicy::Local) if from_this_node => (endpoints.cluster(), true),
         (_, _, TrafficPolicy::Local) => (endpoints.local(), false),
@@ -101,8 +101,8 @@ fn answer_frontend(
         return certainly(Fate::Dropped);
     }
     let fate = |to: SocketAddr| {
-        // What arrives for an endpoint with this node's own address does not leave the node again, and
-        // only what leaves is masqueraded.
+        // A packet that arrives for an endpoint with this node's own address does not leave the node again, and only
+        // packets that leave are masqueraded.
         let leaves = packet.input == Input::Local || !is_local(cluster, to.ip());
         let masqueraded = leaves && (masquerade || is_hairpin(cluster, packet, to));
         Fate::Sent { to, masqueraded }
@@ -118,8 +118,8 @@ fn answer_frontend(
     Promise { fates, choice: service.load_balancing, or_else }
 }
 
-/// Whether an endpoint gets its own packet back: it would answer itself past the node, so the source must
-/// change. A packet that is addressed to the endpoint already is not the proxy's concern.
+/// Whether an endpoint gets its own packet back. It would answer itself directly, past the node, so the source must
+/// change. A packet that is already addressed to the endpoint is not the proxy's concern.
 fn is_hairpin(cluster: &Cluster, packet: &Packet, to: SocketAddr) -> bool {
     packet.source == to.ip()
         && SocketAddr::new(packet.destination, packet.destination_port) != to

@@ -1,14 +1,14 @@
 //! Clusters and flows in a few words, so that a table of flows can be read.
 //!
-//! Addresses have names: `L1` is a pod of this node, `R1` one of another node, `H1` is in this node's own
-//! network, `node1` is this node, `ext1` outside of the cluster, `ClusterIP1`, `VIP1` (a load balancer's)
-//! and `externalIP1` belong to the first Service, and so on. A flow comes from one of them and goes to one
-//! with a port: `ClusterIP1:80/udp`; without a protocol it is TCP.
+//! Addresses have names: `L1` is a pod of this node, `R1` one of another node, `H1` is in this node's own network,
+//! `node1` is this node, `ext1` outside of the cluster, `ClusterIP1`, `VIP1` (a load balancer's) and `externalIP1`
+//! belong to the first Service, and so on. A flow comes from one of these addresses and goes to one of them with a
+//! port: `ClusterIP1:80/udp`; without a protocol it is TCP.
 //!
-//! What becomes of it is written as the endpoints among which one is chosen, each as likely as the others,
-//! with `SNAT` if the source becomes the node's address: `L1+R1 SNAT`. Where only some are masqueraded, a
-//! star marks them: `L1*+R1`. Endpoints listen at port 80 unless a port is given: `L1:8080`. Otherwise it is
-//! `reject` (by a reset for TCP, as port unreachable for the rest), `drop` or `untouched`.
+//! What becomes of a flow is written as the endpoints among which one is chosen, each with the same probability, with
+//! `SNAT` if the source becomes the node's address: `L1+R1 SNAT`. If only some endpoints are masqueraded, a star marks
+//! them: `L1*+R1`. Endpoints listen at port 80 unless a port is given: `L1:8080`. A flow without endpoints is `reject`
+//! (by a reset for TCP, as port unreachable for the rest), `drop` or `untouched`.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -33,7 +33,7 @@ use crate::{
     reference::{Clients, answer},
 };
 
-/// From, to, and what becomes of it.
+/// Source, destination, and what becomes of the flow.
 pub type Flow<'a> = (&'a str, &'a str, &'a str);
 
 /// A cluster in one family.
@@ -59,7 +59,7 @@ pub fn network(family: Family, v4: &str, v6: &str) -> IpNetwork {
 }
 
 impl Scene {
-    /// A node named `here` in zone `east` that knows pods by a network that holds those of every node.
+    /// A node named `here` in zone `east` that recognises pods by a network with the pods of every node.
     fn new(family: Family) -> Self {
         let here = |n| Place::ThisNode(n).address(family);
         let pods = PodDetector::Networks(vec![network(family, "10.0.0.0/12", "fd00::/28")]);
@@ -88,10 +88,9 @@ impl Scene {
         self.slice(endpoints).ports(&[("", Protocol::Tcp, 80, 80)])
     }
 
-    /// Adds a slice to the last Service, for the same ports. An endpoint may be followed by `/` and letters:
-    /// `t` it terminates and still serves, `x` it terminates and serves no more, `n` it is not ready,
-    /// `p` it is ready and terminates; or by `/zone=…`, `/node=…` for a hint, `/on=…` for the node's name,
-    /// `/weight=…`.
+    /// Adds a slice to the last Service, for the same ports. An endpoint may be followed by `/` and a letter for its
+    /// condition: `t` terminating and serving, `x` terminating and not serving, `n` not ready, `p` ready and
+    /// terminating; or by `/zone=…`, `/node=…` for a hint, `/on=…` for the node's name, `/weight=…`.
     pub fn slice(mut self, endpoints: &str) -> Self {
         let owner = self.last().name.clone();
         let ports = self.cluster.slices.last().filter(|s| s.service == owner.name).map(|s| s.ports.clone());
@@ -123,7 +122,7 @@ impl Scene {
         self
     }
 
-    /// Gives the last Service, the nth, `VIPn`, `externalIPn`, and node ports: 30079 + n for port 80.
+    /// Gives the last Service, the nth one, `VIPn`, `externalIPn` and node ports: 30079 + n for port 80.
     pub fn exposed(mut self) -> Self {
         let n = self.cluster.services.len() as u8;
         let family = self.family;
@@ -142,12 +141,12 @@ impl Scene {
         self
     }
 
-    /// Policy Local for what comes from outside, for the last Service.
+    /// Sets policy Local for connections from outside, for the last Service.
     pub fn external_local(self) -> Self {
         self.edit(|service| service.external_policy = TrafficPolicy::Local)
     }
 
-    /// Policy Local for the ClusterIP of the last Service.
+    /// Sets policy Local for the ClusterIP of the last Service.
     pub fn internal_local(self) -> Self {
         self.edit(|service| service.internal_policy = TrafficPolicy::Local)
     }
@@ -162,7 +161,7 @@ impl Scene {
         self.cluster.services.last_mut().expect("a Service")
     }
 
-    /// The address of a name.
+    /// The address with this name.
     pub fn address(&self, name: &str) -> IpAddr {
         place(name).address(self.family)
     }
@@ -188,7 +187,7 @@ impl Scene {
         }
     }
 
-    /// Both the rules and the reference must give what the table says.
+    /// Asserts that both the rules and the reference give the outcomes of the table.
     pub fn expect(&self, scenario: &str, flows: &[Flow<'_>]) {
         let rules = self.cluster.compile();
         for &(from, to, expected) in flows {
@@ -258,7 +257,7 @@ fn place(name: &str) -> Place {
     }
 }
 
-/// An endpoint, in the words of [`Scene::slice`].
+/// An endpoint in the notation of [`Scene::slice`].
 pub fn endpoint(family: Family, text: &str) -> Endpoint {
     let mut words = text.split('/');
     let place = place(words.next().unwrap_or_default());

@@ -7,7 +7,7 @@ use crate::{
     scene::{Scene, in_both_families},
 };
 
-/// What a pod meets at the ClusterIP of one Service with these slices, in both families.
+/// Asserts what becomes of a pod's connection to the ClusterIP of one Service with these slices, in both families.
 fn cluster_ip(scenario: &str, slices: &[&str], outcome: &str) {
     in_zone(Some("east"), scenario, slices, outcome);
 }

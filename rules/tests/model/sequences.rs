@@ -29,12 +29,12 @@ use crate::{
     strategies::{cluster, endpoint, every_port, service},
 };
 
-/// Sequences in a run, unless `PROPTEST_CASES` says otherwise.
+/// Number of sequences in a run, unless `PROPTEST_CASES` says otherwise.
 const SEQUENCES: u32 = 400;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A connection, and which of the things that may happen does.
+    /// A connection, and the choice among the things that may happen.
     Connect(Draft, usize),
     /// The last connection once more.
     Again(usize),
@@ -43,7 +43,7 @@ enum Step {
     /// Other endpoints of a slice, by family.
     Endpoints(Index, [Vec<Endpoint>; 2]),
     Timeout(Index, Option<u32>),
-    /// A Service that replaces one of its name.
+    /// A Service that replaces the Service with the same name.
     Service(Box<Service>),
     DeleteService(Index),
     Zone(Option<&'static str>),
@@ -66,8 +66,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Clusters in which little works remember little. Nothing is promised of clients of a Service that is not
-/// valid, or that another contests.
+/// Makes Services valid and uncontested. Clusters in which little works remember few clients, and nothing is promised
+/// to clients of a Service that is invalid or contested.
 fn tidied(cluster: &mut Cluster) {
     for service in &mut cluster.services {
         let own = match (&*service.name.namespace, &*service.name.name) {
@@ -98,7 +98,7 @@ fn tidied(cluster: &mut Cluster) {
     }
 }
 
-/// What happened, so far as the report of a failure needs it.
+/// What happened, as far as the report of a failure needs it.
 struct Play {
     live: Live,
     /// What happened, for people to read.
@@ -114,7 +114,7 @@ impl Play {
         Self { live: Live::new(cluster), story: String::new(), last: None, connections: 0, remembered: 0 }
     }
 
-    /// Plays a step; says what went wrong, if something did.
+    /// Plays a step. Returns what went wrong, if anything did.
     fn step(&mut self, step: &Step) -> Option<String> {
         match step {
             Step::Connect(draft, choice) => {

@@ -1,4 +1,4 @@
-//! Random clusters and packets, of so few addresses, ports and names that they meet often.
+//! Random clusters and packets, with so few addresses, ports and names that they often collide.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -16,9 +16,9 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::{cluster::Cluster, places::Place};
 
-/// Node ports are among the ports of Services, so that both meet at the node's addresses.
+/// Node ports are among the ports of Services, so that both occur at the node's addresses.
 pub const PORTS: [u16; 4] = [80, 81, 30080, 30081];
-/// Endpoints have, by mistake, ClusterIPs up to this one, of which the last ones are no Service's.
+/// Some endpoints have, by mistake, a ClusterIP up to this number. The last numbers belong to no Service.
 pub const CLUSTER_IPS: u8 = 6;
 const PORT_NAMES: [&str; 2] = ["", "web"];
 
@@ -47,7 +47,7 @@ fn service_port() -> impl Strategy<Value = ServicePort> {
     )
 }
 
-/// Where external traffic comes in: addresses that belong to a load balancer, a node, or another Service.
+/// Addresses for external traffic: those of load balancers, nodes, or other Services.
 fn external() -> impl Strategy<Value = IpAddr> {
     let place = prop_oneof![
         6 => (1..=3u8).prop_map(Place::External),
@@ -154,7 +154,7 @@ pub fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
     )
 }
 
-/// What every Service's ports ask for.
+/// The ports that all Services ask for.
 pub fn every_port() -> Vec<EndpointPort> {
     let names = PORT_NAMES.iter().flat_map(|name| Protocol::ALL.map(|protocol| (*name, protocol)));
     names.map(|(name, protocol)| EndpointPort { name: name.into(), protocol, port: 8080 }).collect()
@@ -167,7 +167,7 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
     (owner(), 0..3u8, vec(port, 1..4), endpoints, prop::bool::weighted(0.8)).prop_map(
         |(owner, number, mut ports, endpoints, is_complete)| {
             if is_complete {
-                // As it is when all goes well: what the Service's ports ask for is there.
+                // The usual case: the slice has everything that the Service's ports ask for.
                 ports = every_port();
             }
             let name = ObjectName::new(owner.namespace, format!("{}-{number}", owner.name));

@@ -1,4 +1,4 @@
-//! `trace` says what the Service API promises.
+//! `trace` reports what the Service API promises.
 
 use std::{
     cell::{Cell, RefCell},
@@ -36,7 +36,7 @@ fn with_pod_cidrs(mut cluster: Cluster) -> Cluster {
     cluster
 }
 
-/// What `trace` says first, by what is promised.
+/// The answer that `trace` must give according to the promise.
 fn promised(promise: &Promise) -> String {
     let fates = &promise.fates;
     let sent = fates.keys().filter(|fate| matches!(fate, Fate::Sent { .. })).count();
@@ -90,7 +90,7 @@ fn difference(cluster: &Cluster, view: &View<'_>, packet: &Packet, protocol: Pro
         return fail("the exit status");
     }
     if promise.choice == LoadBalancing::SourceHash && trace.reaches() {
-        // The promise does not say which.
+        // The promise does not specify the endpoint.
         let one = shares
             .iter()
             .next()
@@ -112,7 +112,7 @@ fn difference(cluster: &Cluster, view: &View<'_>, packet: &Packet, protocol: Pro
     if shares != promised {
         return fail(&format!("the shares, not {promised:?}"));
     }
-    // A connection that reaches no endpoint has its reason.
+    // A connection that reaches no endpoint has a reason.
     let is_of_service = steps[0].contains(" of Service ");
     if is_of_service && !trace.reaches() && !steps.iter().any(|step| is_reason(step)) {
         return fail("no reason");
@@ -175,7 +175,7 @@ fn random_connections_in_random_clusters_are_traced_as_the_api_promises() {
     }
 }
 
-/// Traces each of these, and passes on how it differs, with the first word of the answer.
+/// Traces each of these packets, and passes on how the trace differs, with the first word of the answer.
 fn each(
     cluster: &Cluster,
     drafts: &[Draft],
@@ -197,7 +197,7 @@ fn each(
     Ok(())
 }
 
-/// What comes from an address of this node is sent by it, and what comes from a Pod on it arrives where Pods do.
+/// Packets from an address of this node are sent by it, and packets from a Pod on it arrive at an interface of Pods.
 #[test]
 fn the_address_of_a_client_says_where_its_packets_come_from() {
     use portolan_rules::{plane::PodDetector, ruleset::Family, simulate::Input};

@@ -1,4 +1,4 @@
-//! What may become of a packet that is under way while an update is committed.
+//! What may become of a packet that is in flight while an update is committed.
 
 use std::{
     cell::OnceCell,
@@ -17,8 +17,8 @@ pub struct Rulesets {
     memory: Memory,
     old: (Ruleset, Host),
     new: (Ruleset, Host),
-    /// Which addresses are the node's, and which Services may have, is looked up apart from Services: it may change
-    /// before them or after them.
+    /// The node's addresses and the ServiceCIDRs are looked up separately from Services, so they may change before the
+    /// Services or after them.
     before_them: Ruleset,
     after_them: [Ruleset; 3],
 }
@@ -32,7 +32,7 @@ impl Rulesets {
             }
             rules
         };
-        // So is whether an address of the node has a frontend of a port that is a node port as well.
+        // Whether an address of the node has a frontend at the port of a node port is looked up separately, too.
         let mut not_yet = new.0.clone();
         for (family, table) in &mut not_yet.tables {
             let old = &old.0.tables[family].sets["frontends"].elements;
@@ -54,11 +54,11 @@ impl Rulesets {
     }
 }
 
-/// A packet, and what may become of it; worked out only for what is not usual.
+/// A packet, and what may become of it, which is computed only for unusual fates.
 pub struct Meant<'a> {
     rulesets: &'a Rulesets,
     pub packet: Packet,
-    /// Some of what may become of it once all is done.
+    /// Some fates that the packet may have once the update is complete.
     pub usual: HashSet<Fate>,
     either: OnceCell<Allowed>,
     after: OnceCell<Allowed>,
@@ -76,7 +76,7 @@ impl<'a> Meant<'a> {
         let Rulesets { old, new, before_them, .. } = self.rulesets;
         self.either.get_or_init(|| {
             let mut fates = self.rulesets.after(&self.packet);
-            // The host's addresses change whenever they do.
+            // The host's addresses change independently of the rules.
             for (rules, host) in [(&old.0, &old.1), (&old.0, &new.1), (before_them, &new.1)] {
                 fates.extend(self.rulesets.fates(rules, host, &self.packet));
             }
@@ -90,8 +90,8 @@ impl<'a> Meant<'a> {
     }
 }
 
-/// What may become of a packet: an endpoint of either, masqueraded as either. What a pod sends to itself may always be
-/// masqueraded: that is how it gets there.
+/// What may become of a packet: any endpoint of the rulesets, masqueraded as in any of them. A packet that a pod sends
+/// to itself may always be masqueraded: otherwise it does not get there.
 pub struct Allowed {
     source: IpAddr,
     fates: HashSet<Fate>,
@@ -103,11 +103,12 @@ impl Allowed {
     pub fn new(packet: &Packet, fates: HashSet<Fate>, updates: &Rulesets, rulesets: &[&Ruleset]) -> Self {
         let is_local = |address| updates.old.1.is_local(address) || updates.new.1.is_local(address);
         let sent: Vec<_> = fates.iter().filter_map(|fate| sent(*fate)).collect();
-        // A client that one of them admits may be led by it to an endpoint of the other.
+        // A client that one ruleset admits may be led to an endpoint of the other.
         let others = rulesets.iter().filter(|_| !sent.is_empty()).flat_map(|rules| behind(rules, packet));
         let mut masqueraded: HashSet<bool> = sent.iter().map(|(_, masqueraded)| *masqueraded).collect();
         if sent.iter().any(|(to, _)| is_local(to.ip())) {
-            // What stays on this node is not masqueraded, marked or not. The other endpoint may be elsewhere.
+            // A packet that stays on this node is not masqueraded, whether it is marked or not. Another endpoint may
+            // be elsewhere.
             masqueraded.extend([true, false]);
         }
         Self {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::cluster::Cluster;
 
-/// Where each client was led to, for each ServicePort: all its frontends share that, other ports do not.
+/// The endpoint of each client, for each ServicePort. All frontends of a ServicePort share it, other ports do not.
 #[derive(Clone, Debug, Default)]
 pub struct Clients {
     now_ms: u64,
@@ -30,18 +30,18 @@ type Key = (ObjectName, Arc<str>, Protocol, IpAddr);
 #[derive(Clone, Copy, Debug)]
 struct Known {
     endpoint: SocketAddr,
-    /// Until then the client is led there.
+    /// Until this time, the client is led to the endpoint.
     until_ms: u64,
-    /// Until then it may be: a node may remember clients for an eighth longer.
+    /// Until this time, the client may be led to it: a node may remember clients for an eighth longer.
     at_most_ms: u64,
 }
 
-/// What is promised to a client that has been there before.
+/// What is promised to a client that has connected before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recalled {
     /// It is led to this endpoint.
     Surely(SocketAddr),
-    /// It may be led to this endpoint, or drawn anew.
+    /// It may be led to this endpoint, or to a newly drawn one.
     Perhaps(SocketAddr),
 }
 
@@ -60,7 +60,7 @@ impl Clients {
         }
     }
 
-    /// A connection: whether it is its client's first or not, the time runs from now.
+    /// Notes a connection: whether it is the client's first or not, the time runs from now.
     pub fn connected(&mut self, cluster: &Cluster, packet: &Packet, fate: Fate) {
         let Some(frontend) = frontends::of(cluster, packet) else { return };
         if let (Some(seconds), Fate::Sent { to, .. }) = (frontend.service.affinity_timeout, fate) {
@@ -79,8 +79,8 @@ impl Clients {
         self.now_ms += milliseconds;
     }
 
-    /// Takes note of a change: an endpoint to which its ServicePort leads no longer is forgotten, and so is
-    /// everything where there is no session affinity any more.
+    /// Notes a change: forgets endpoints to which their ServicePort no longer leads, and all clients of Services that
+    /// no longer have session affinity.
     pub fn changed(&mut self, cluster: &Cluster) {
         self.known.retain(|(name, port_name, protocol, client), known| {
             let service = cluster.services.iter().find(|s| s.name == *name && s.affinity_timeout.is_some());

@@ -25,8 +25,8 @@ impl<'a> Endpoints<'a> {
         Self::of_port(cluster, frontend.service, frontend.port, family)
     }
 
-    /// All that the policies of a port lead to. Policy Local for what comes from outside counts only where
-    /// something can come from outside.
+    /// All endpoints that the policies of a port lead to. Policy Local for connections from outside counts only if the
+    /// port can be reached from outside.
     pub fn reachable(&self, service: &Service, port: &ServicePort, family: Family) -> Vec<SocketAddr> {
         let mut external = service.load_balancer_ips.iter().chain(&service.external_ips);
         let is_exposed = port.node_port.is_some() || external.any(|ip| Family::of(*ip) == family);
@@ -36,8 +36,8 @@ impl<'a> Endpoints<'a> {
         [self.cluster(), local].concat()
     }
 
-    /// Gathers them from all slices. Of copies of one endpoint a terminating one never takes the place of
-    /// another, any other always does; slices count in the order of their names.
+    /// Gathers the endpoints from all slices, in the order of the slices' names. Of copies of one endpoint, a
+    /// terminating copy never replaces another, and any other copy always does.
     pub fn of_port(cluster: &'a Cluster, service: &Service, port: &ServicePort, family: Family) -> Self {
         let mut slices: Vec<_> = cluster
             .slices
@@ -64,7 +64,7 @@ impl<'a> Endpoints<'a> {
         Self { node: &cluster.node, all }
     }
 
-    /// What policy Cluster leads to. Empty if the Service has no endpoint that can be used.
+    /// The endpoints that policy Cluster leads to. Empty if the Service has no endpoint that can be used.
     pub fn cluster(&self) -> Vec<SocketAddr> {
         let ready = self.those(|endpoint| endpoint.ready);
         if ready.is_empty() {
@@ -76,7 +76,7 @@ impl<'a> Endpoints<'a> {
         hinted_to_node.or(hinted_to_zone).unwrap_or(ready)
     }
 
-    /// What policy Local leads to.
+    /// The endpoints that policy Local leads to.
     pub fn local(&self) -> Vec<SocketAddr> {
         let ready = self.those(|endpoint| self.is_here(endpoint) && endpoint.ready);
         if ready.is_empty() {
@@ -85,8 +85,7 @@ impl<'a> Endpoints<'a> {
         ready
     }
 
-    /// The ready endpoints with a hint for `own`, if there are any, and every ready endpoint has a hint for
-    /// something.
+    /// The ready endpoints with a hint for `own`. `None` if there are none, or if a ready endpoint has no hints.
     fn hinted(&self, own: &Arc<str>, hints: fn(&Endpoint) -> &Vec<Arc<str>>) -> Option<Vec<SocketAddr>> {
         let unhinted = self.those(|endpoint| endpoint.ready && hints(endpoint).is_empty());
         let for_own = self.those(|endpoint| endpoint.ready && hints(endpoint).contains(own));
@@ -97,7 +96,8 @@ impl<'a> Endpoints<'a> {
         endpoint.node.as_ref() == Some(&self.node.name)
     }
 
-    /// Weight 0 means no new connections, as if the endpoint were not there.
+    /// The endpoints that meet a condition. An endpoint with weight 0 gets no new connections, as if it were not
+    /// there.
     fn those(&self, condition: impl Fn(&Endpoint) -> bool) -> Vec<SocketAddr> {
         let chosen = self.all.iter().filter(|(_, endpoint)| endpoint.weight > 0 && condition(endpoint));
         chosen.map(|(at, _)| *at).collect()
@@ -109,8 +109,8 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-/// Whether some Service leads to an endpoint at this address that runs on this node, or may, as its
-/// node is not known.
+/// Whether some Service leads to an endpoint at this address that runs on this node, or may run here, as its node is
+/// not known.
 pub fn runs_here(cluster: &Cluster, address: IpAddr) -> bool {
     let family = Family::of(address);
     let handled = |service: &&Service| service.cluster_ips.iter().any(|ip| Family::of(*ip) == family);

@@ -28,8 +28,7 @@ pub struct Frontend<'a> {
     pub kind: Kind,
 }
 
-/// The frontend that a packet is addressed to. An address of the node that is a ClusterIP as well is a
-/// ClusterIP.
+/// The frontend that a packet is addressed to. An address of the node that is also a ClusterIP counts as a ClusterIP.
 pub fn of<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
     at_address(cluster, packet).or_else(|| {
         (!is_cluster_ip(cluster, packet.destination)).then(|| at_node_port(cluster, packet)).flatten()
@@ -46,9 +45,8 @@ pub fn is_of_services(cluster: &Cluster, address: IpAddr) -> bool {
     is_cluster_ip(cluster, address) || cluster.service_cidrs.iter().any(|network| network.contains(address))
 }
 
-/// The frontend that has the packet's destination address, protocol and port. An address that is a ClusterIP is its
-/// Service's alone, on every port. Otherwise a load balancer's address, which a controller wrote, wins over an
-/// externalIP.
+/// The frontend that has the packet's destination address, protocol and port. A ClusterIP belongs to its Service
+/// alone, on every port. Otherwise a load balancer's address, which a controller wrote, wins over an externalIP.
 fn at_address<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
     let at = |kind| {
         oldest(cluster, packet, |service, port| {
@@ -78,8 +76,9 @@ fn at_node_port<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a
     })
 }
 
-/// Of several Services with the same frontend the oldest has it, then the one whose name comes first; of
-/// several ports of one Service the first. A Service has frontends only in the families of its ClusterIPs.
+/// Of several Services with the same frontend, the oldest owns it, and of equally old ones the one whose name comes
+/// first. Of several ports of one Service, the first owns it. A Service has frontends only in the families of its
+/// ClusterIPs.
 fn oldest<'a>(
     cluster: &'a Cluster,
     packet: &Packet,
@@ -96,8 +95,9 @@ fn oldest<'a>(
         .find_map(|(service, port)| frontend(service, port))
 }
 
-/// `--nodeport-addresses`: the first address of each family of the Node object (`primary`), what the host has (`all`), or
-/// what it has in the networks; without a word, all that it has of a family without networks. Never loopback.
+/// `--nodeport-addresses`: the first address of each family of the Node object (`primary`), all addresses of the host
+/// (`all`), or its addresses in the listed networks. A list of networks alone leaves a family without networks open:
+/// all addresses of the host. Never loopback.
 fn answers_node_ports(cluster: &Cluster, address: IpAddr) -> bool {
     let node = &cluster.node.addresses;
     let is_of_host = cluster.host.contains(&address);
@@ -106,21 +106,21 @@ fn answers_node_ports(cluster: &Cluster, address: IpAddr) -> bool {
     let is_open = !networks.is_empty() && of_family.peek().is_none() && !(*primary || *all || *localhost);
     let is_listed = *all || is_open || of_family.any(|network| network.contains(address));
     let is_primary = match node.iter().find(|primary| primary.is_ipv4() == address.is_ipv4()) {
-        // Which one is the primary address is not known.
+        // The primary address is not known.
         None => node.is_empty() && is_of_host,
         first => first == Some(&address),
     };
     !address.is_loopback() && (is_of_host && is_listed || *primary && is_primary)
 }
 
-/// Whether `loadBalancerSourceRanges` let a source in. Ranges of the other family restrict nothing.
+/// Whether `loadBalancerSourceRanges` admit a source. Ranges of the other family restrict nothing.
 pub fn admits(cluster: &Cluster, service: &Service, source: IpAddr) -> bool {
     let ranges: Vec<&IpNetwork> =
         service.source_ranges.iter().filter(|range| range.is_ipv4() == source.is_ipv4()).collect();
     let admitted = |address: IpAddr| ranges.iter().any(|range| range.contains(address));
     ranges.is_empty()
         || admitted(source)
-        // Where the node is let in, so is what it sends with the load balancer's address as its source.
+        // If the node is admitted, so are the packets that it sends with the load balancer's address as their source.
         || service.load_balancer_ips.contains(&source)
             && cluster.node_ips().into_iter().any(admitted)
 }
