@@ -1,4 +1,4 @@
-//! What stays of a Service whose manifest cannot be read: all that its packets need.
+//! What is kept of a Service whose manifest cannot be read: everything that its packets need.
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
 #[path = "model/apply.rs"]
@@ -26,7 +26,8 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use apply::Apply as _;
 
-/// A Service of every treatment behind one another: `n` makes their addresses and node ports different.
+/// Service number `n`. The numbers cover every treatment of Services, and give them different addresses and node
+/// ports.
 fn service(n: u8) -> Service {
     let cluster_ips = vec![[10, 96, 0, n].into(), format!("fd00::{n}").parse().unwrap()];
     let node_port = Some(30000 + u16::from(n));
@@ -75,19 +76,19 @@ fn compiler() -> Compiler {
     compiler
 }
 
-/// What a state makes, on a node whose kernel has this.
+/// The rules of a state, on a node whose kernel has these rules.
 fn load(state: &mut State, kernel: &Ruleset) -> Ruleset {
     let mut compiler = compiler();
     compiler.load(state, kernel);
     compiler.ruleset()
 }
 
-/// What is to be programmed for these Services, on a node whose kernel has this.
+/// The rules for these Services, on a node whose kernel has these rules.
 fn compiled(services: &[u8], kernel: &Ruleset) -> Ruleset {
     load(&mut state(services), kernel)
 }
 
-/// What is to be programmed for an incomplete state, on a node whose kernel has this.
+/// The rules for an incomplete state, on a node whose kernel has these rules.
 fn only_more(state: &mut State, kernel: &Ruleset) -> (Ruleset, Leftovers) {
     let leftovers = Leftovers::find(kernel, &compiler(), state);
     let mut desired = load(state, kernel);
@@ -130,7 +131,7 @@ fn a_service_whose_slices_cannot_be_read_is_as_it_was() {
         let (desired, leftovers) = only_more(&mut state, &kernel);
         let changes = diff(&"portolan".into(), &kernel, &desired);
         assert!(changes.is_empty(), "without slice {unreadable}: {changes:#?}");
-        // Once all is known, nothing of it is left behind.
+        // Once everything is known, nothing of the Service is left behind.
         leftovers.release(&mut state);
         let without: Vec<u8> = ALL.into_iter().filter(|n| *n != unreadable).collect();
         let mut expected = self::state(&without);
@@ -174,7 +175,7 @@ fn ranges_of_cluster_ips_stay_unless_others_overlap_them() {
     }
 }
 
-/// A frontend that was left over and that its Service claims later keeps its endpoints.
+/// A frontend that was left over keeps its endpoints when its Service claims it later.
 #[test]
 fn a_service_that_becomes_readable_alone_takes_its_endpoints_over() {
     let kernel = compiled(&ALL, &Ruleset::default());
@@ -222,7 +223,7 @@ fn keys(ruleset: &Ruleset, family: Family, set: SetName) -> BTreeSet<Concat> {
         .unwrap_or_default()
 }
 
-/// Asserts that a ruleset lacks nothing that another has and that leads somewhere.
+/// Asserts that `desired` has everything in `kernel` that leads to endpoints.
 #[track_caller]
 fn assert_no_less(kernel: &Ruleset, desired: &Ruleset) {
     let now = endpoints(desired);
@@ -249,7 +250,7 @@ fn assert_no_less(kernel: &Ruleset, desired: &Ruleset) {
             }
         }
     }
-    // And the kernel takes it.
+    // The kernel accepts the change.
     assert_eq!(diff(&"portolan".into(), kernel, desired).apply(kernel).unwrap(), *desired);
 }
 
@@ -258,9 +259,9 @@ fn assert_no_less(kernel: &Ruleset, desired: &Ruleset) {
 enum Reading {
     Nothing,
     Same,
-    /// Other endpoints, in this state.
+    /// Other endpoints, in this condition.
     Others(u8, Condition),
-    /// The same ones, in this state.
+    /// The same endpoints, in this condition.
     Now(Condition),
 }
 
@@ -281,7 +282,7 @@ fn reading() -> impl Strategy<Value = Reading> {
     ]
 }
 
-/// One of two slices of a Service, with so many endpoints from this number on.
+/// One of two slices of a Service, with endpoints of these numbers.
 fn half(n: u8, which: u8, numbers: std::ops::Range<u8>, condition: Condition) -> EndpointSlice {
     let whole = slice(n);
     let endpoints = numbers.flat_map(|last| {
@@ -305,7 +306,7 @@ fn half(n: u8, which: u8, numbers: std::ops::Range<u8>, condition: Condition) ->
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(50))]
 
-    /// Whatever is missing or different, what the kernel has and what can be read are both there.
+    /// Whatever is missing or different, the result has both what the kernel has and what can be read.
     #[test]
     fn nothing_that_leads_somewhere_is_less(
         before in vec((any::<bool>(), 0..4_u8, 0..4_u8), 4),

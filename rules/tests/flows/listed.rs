@@ -1,4 +1,4 @@
-//! TCP and SCTP: endpoints that stand in no slice any more.
+//! TCP and SCTP: endpoints that are no longer in a slice.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn of_other_protocols_what_no_slice_lists_any_more_is_named() {
         assert_eq!(dns.gone(), ["10.0.0.1:53", "10.0.0.3:53"], "{protocol}");
         dns.set_endpoints(5353, &[(2, Ready), (4, Ready)]);
         assert_eq!(dns.gone(), ["10.0.0.2:53", "10.0.0.4:53"], "{protocol}: the port changed");
-        // The Service, and at once what drained behind it.
+        // The Service goes, together with the endpoint that was draining.
         dns.set_endpoints(5353, &[(2, Draining), (4, Ready)]);
         assert_eq!(dns.gone(), [""; 0]);
         dns.set_endpoints(5353, &[]);
@@ -41,7 +41,7 @@ fn of_other_protocols_what_no_slice_lists_any_more_is_named() {
 fn the_short_way_names_them_too() {
     for protocol in OTHERS {
         let mut dns = Dns::of(protocol, &[(1, Ready), (2, Ready), (3, Draining)]);
-        // 3 stood at no slot any more.
+        // Endpoint 3 had no slot any more.
         for (left, gone) in
             [(&[(1, Ready), (4, Ready), (3, Draining)][..], "10.0.0.2:53"), (&[(1, Ready)], "10.0.0.3:53")]
         {
@@ -66,7 +66,7 @@ fn what_moves_to_another_slice_is_still_listed() {
         dns.set_endpoints(53, &[(1, Ready)]);
         dns.state.set_slice(&other.name.clone(), Some(Arc::new(other.clone())));
         assert_eq!(dns.gone(), [""; 0]);
-        // In two at once, and then in one.
+        // The endpoint is in two slices at once, and then in one.
         dns.set_endpoints(53, &[(1, Ready), (2, Draining)]);
         assert_eq!(dns.gone(), [""; 0]);
         dns.state.set_slice(&other.name.clone(), None);

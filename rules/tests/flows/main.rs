@@ -1,4 +1,4 @@
-//! Which flows are stale after a change: every one that leads astray is named, and nothing else is.
+//! Which flows are stale after a change: every flow that leads to the wrong place is named, and no other.
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
 mod listed;
@@ -69,8 +69,8 @@ fn slice(service: &str, port: u16, endpoints: &[(u8, Condition)]) -> EndpointSli
     }
 }
 
-/// One Service `dns` at 10.96.0.1:53 and node port 30053, of UDP unless a test says otherwise, and what each change of
-/// it makes stale.
+/// One Service `dns` at 10.96.0.1:53 and node port 30053, for UDP unless a test specifies another protocol, and the
+/// flows that each change makes stale.
 struct Dns {
     state: State,
     compiler: Compiler,
@@ -95,7 +95,7 @@ impl Dns {
         self.state.set_slice(&slice.name.clone(), Some(Arc::new(slice)));
     }
 
-    /// The IPv4 destinations of UDP that the next update names.
+    /// Updates, and returns the IPv4 destinations of UDP that the update names.
     fn stale(&mut self) -> Vec<String> {
         let stale = self.compiler.update(&mut self.state).stale.udp;
         let v4: Vec<_> = stale.iter().filter(|at| at.is_ipv4()).map(ToString::to_string).collect();
@@ -108,7 +108,7 @@ impl Dns {
         self.compiler.flows([at(destination)]).is_stale(Destination::udp(at(destination)), at(source))
     }
 
-    /// The Service, of TCP or SCTP from now on.
+    /// The Service with TCP or SCTP instead of UDP.
     fn of(protocol: Protocol, endpoints: &[(u8, Condition)]) -> Self {
         let mut dns = Self::new(endpoints);
         dns.set_service(Some(service("dns", 1, protocol, 53, Some(30_053))));
@@ -116,7 +116,7 @@ impl Dns {
         dns
     }
 
-    /// The endpoints of IPv4 that went with the next update, at all frontends.
+    /// Updates, and returns the IPv4 endpoints that are gone with the update, at all frontends.
     fn gone(&mut self) -> Vec<String> {
         let stale = self.compiler.update(&mut self.state).stale;
         assert_eq!(stale.udp, BTreeSet::new());
@@ -132,7 +132,7 @@ impl Dns {
 
 const BOTH: [&str; 2] = ["10.96.0.1:53", "192.0.2.1:30053"];
 
-/// What there is to look for after one more update.
+/// Adds the flows to look for after one more update.
 fn follow(flows: &mut Flows, compiler: &Compiler, update: &Stale) {
     flows.follow(update, |udp| compiler.flows(udp));
     flows.extend(compiler.flows(update.udp.iter().copied()));

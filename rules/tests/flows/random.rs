@@ -1,4 +1,4 @@
-//! Random updates, and flows that live through them.
+//! Random updates, and flows that outlive them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,7 +82,7 @@ fn apply(state: &mut State, compiler: &mut Compiler, change: &Change) {
     }
 }
 
-/// The endpoints that serve each UDP destination that the ruleset answers, by the compiler.
+/// The endpoints that serve each UDP destination of the ruleset, according to the compiler.
 fn serving(
     compiler: &Compiler,
     candidates: &BTreeSet<SocketAddr>,
@@ -126,7 +126,7 @@ proptest! {
         let mut state = State::new(Node::default());
         let mut compiler = Compiler::new(Config::default());
         compiler.load(&mut state, &Ruleset::default());
-        // Every destination that could ever be, and an untranslated flow to each.
+        // Every possible destination, and an untranslated flow to each.
         let addresses = (0..4).flat_map(|n| [format!("10.96.0.{n}:53"), format!("[fd00::{n}]:53")]);
         let node_ports = (1..4).flat_map(|n| (0..3).map(move |port| format!("192.0.2.{n}:3000{port}")));
         let everywhere: BTreeSet<SocketAddr> = addresses.chain(node_ports).map(|text| at(&text)).collect();
@@ -141,8 +141,9 @@ proptest! {
             let classes_after = classes(&compiler);
             let after = serving(&compiler, &everywhere);
 
-            // Named are exactly those that began or ceased, lost an endpoint, or whose class changed; or that touched
-            // addresses of the node came back within one step, which is seldom and harmless.
+            // The update names exactly the destinations that appeared or disappeared, lost an endpoint, or changed
+            // their class. It may also name those that disappeared and came back within one step because addresses of
+            // the node changed, which is rare and harmless.
             let addresses_changed = step.iter().any(|change| matches!(change, Change::NodeAddresses(_)));
             let changed: BTreeSet<_> = everywhere.iter().copied().filter(|at| match (before.get(at), after.get(at)) {
                 (None, None) => false,
@@ -156,14 +157,14 @@ proptest! {
                 prop_assert!(addresses_changed && at.port() >= 30_000, "{} is named needlessly", at);
             }
 
-            // Removing what is stale at those alone leaves no stale flow anywhere.
+            // Removing the stale flows at these destinations alone leaves no stale flow anywhere.
             let named = compiler.flows(stale);
             flows.retain(|(destination, source)| !named.is_stale(Destination::udp(*destination), *source));
             let all = compiler.flows(everywhere.iter().copied());
             let left: Vec<_> = flows.iter().filter(|(d, s)| all.is_stale(Destination::udp(*d), *s)).collect();
             prop_assert_eq!(left, Vec::<&Flow>::new());
 
-            // Clients go on: to endpoints where there are some, untranslated where there is none.
+            // Clients continue: to the endpoints of a destination, or untranslated if there are none.
             for at in &everywhere {
                 match after.get(at) {
                     Some(endpoints) => flows.extend(endpoints.iter().map(|endpoint| (*at, *endpoint))),
@@ -174,7 +175,7 @@ proptest! {
         }
     }
 
-    /// Flows are looked at after some updates only, as if that took a while.
+    /// Flows are checked after some updates only, as if a check took a while.
     #[test]
     fn of_other_protocols_what_is_listed_stays_and_what_is_not_goes(
         steps in vec((vec(change(), 1..4), any::<bool>()), 1..16),
@@ -189,7 +190,7 @@ proptest! {
                 apply(&mut state, &mut compiler, change);
                 model.apply(change);
                 if matches!(change, Change::NodeAddresses(_)) {
-                    // Where these are concerned, only UDP is looked at.
+                    // A change of node addresses concerns UDP flows only.
                     flows.retain(|(destination, _)| destination.at.port() < 30_000);
                 }
             }
@@ -211,7 +212,7 @@ proptest! {
                 let left: Vec<_> = flows.iter().filter(|flow| !is_listed(flow)).collect();
                 prop_assert_eq!(left, Vec::<&(Destination, SocketAddr)>::new());
             }
-            // Asking about the flows that earlier runs left finds the same.
+            // A query about the flows that earlier runs left gives the same result.
             let all: Vec<_> = listed.iter().flat_map(|(at, listed)| listed.iter().map(|e| (*at, *e))).collect();
             prop_assert!(compiler.unlisted(&state, &BTreeSet::new(), all).is_empty());
 
@@ -222,7 +223,7 @@ proptest! {
     }
 }
 
-/// What was asked for, as it was asked for.
+/// The objects as the changes made them.
 #[derive(Default)]
 struct Model {
     services: BTreeMap<u8, Shape>,
@@ -245,8 +246,8 @@ impl Model {
         }
     }
 
-    /// Of each TCP and SCTP destination, the endpoints that the slices list, in whatever condition. Of Services that
-    /// claim the same frontend, the first has it.
+    /// For each TCP and SCTP destination, the endpoints that the slices list, in any condition. If several Services
+    /// claim a frontend, the first owns it.
     fn listed(&self) -> BTreeMap<Destination, BTreeSet<SocketAddr>> {
         let mut listed = BTreeMap::new();
         let others = self.services.iter().filter(|(_, (_, protocol, _))| *protocol != Protocol::Udp);

@@ -1,4 +1,4 @@
-//! UDP: what does not serve any more, and what is not translated.
+//! UDP: endpoints that no longer serve, and flows that are not translated.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ fn a_backend_keeps_its_flows_for_as_long_as_it_serves() {
     dns.set_endpoints(53, &[(1, Gone), (2, Ready)]);
     assert_eq!(dns.stale(), BOTH);
     assert!(dns.is_stale(BOTH[0], "10.0.0.1:53"));
-    // And may have new ones when it is ready again.
+    // The endpoint may have new flows when it is ready again.
     dns.set_endpoints(53, &[(1, Ready), (2, Ready)]);
     dns.stale();
     assert!(!dns.is_stale(BOTH[0], "10.0.0.1:53"));

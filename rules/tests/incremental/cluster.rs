@@ -163,7 +163,7 @@ pub fn apply(state: &mut State, change: &Change) {
     }
 }
 
-/// Nothing yet, on the node `here`.
+/// An empty state, on the node `here`.
 pub fn state() -> State {
     State::new(Node { name: "here".into(), ..Node::default() })
 }

@@ -31,7 +31,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// So many of them, cold-started.
+    /// Makes this number of Services, and starts cold.
     fn new(services: u32) -> Self {
         let mut state = state();
         (0..services).for_each(|n| set(&mut state, n, 0..ENDPOINTS));
@@ -46,12 +46,12 @@ impl Cluster {
         Self { state, compiler, kernel, parts }
     }
 
-    /// What the kernel is sent for what has changed in the state.
+    /// Returns what is sent to the kernel for the changes of the state.
     fn update(&mut self) -> WholePlan {
         self.compile().0
     }
 
-    /// The same, and how many Services were compiled as a whole.
+    /// The same plan, and how many Services were compiled as a whole.
     fn compile(&mut self) -> (WholePlan, usize) {
         let update = self.compiler.update(&mut self.state);
         let recompiled = update.recompiled;
@@ -60,7 +60,7 @@ impl Cluster {
         (plan, recompiled)
     }
 
-    /// The same after Service `n` has other endpoints.
+    /// The plan after Service `n` has other endpoints.
     fn endpoints(&mut self, n: u32, endpoints: impl IntoIterator<Item = u32>) -> WholePlan {
         set_endpoints(&mut self.state, n, endpoints);
         self.update()
@@ -91,8 +91,8 @@ fn name(n: u32) -> ObjectName {
     ObjectName::new("default", format!("service-{n}"))
 }
 
-/// The operations of each transaction that is committed at once, and of those that follow later, in one word each: what
-/// it does, and to which set.
+/// The operations of each transaction that is committed at once, and of those that follow later, in a few words each:
+/// what the operation does, and to which set.
 fn phases(plan: &WholePlan) -> [Vec<Vec<String>>; 2] {
     assert!(!plan.is_rebuild());
     [&plan.steps, &plan.retired].map(|transactions| transactions.iter().map(words).collect())
@@ -138,7 +138,7 @@ fn a_removed_endpoint_touches_two_maps() {
     let [now, later] = phases(&cluster.endpoints(50, 0..ENDPOINTS - 1));
     assert_eq!(now, [["delete frontends", "add frontends"]]);
     assert_eq!(later, [["delete endpoints"]]);
-    // The last one moves into the gap.
+    // The last endpoint moves into the gap.
     let [now, later] = phases(&cluster.endpoints(51, 1..ENDPOINTS));
     assert_eq!(now, [["delete endpoints", "delete frontends", "add endpoints", "add frontends"]]);
     assert_eq!(later, [["delete endpoints"]]);
@@ -161,7 +161,7 @@ fn only_a_new_number_of_endpoints_makes_a_chain() {
     assert!(retired.iter().any(|word| word == "delete chain"), "{retired:?}");
     assert!(retired.len() <= 10, "{retired:?}");
 
-    // What is wanted again before it is gone is neither removed nor made again.
+    // An element that is wanted again before it is removed is neither removed nor added.
     set_endpoints(&mut cluster.state, 50, 0..=ENDPOINTS);
     cluster.compiler.update(&mut cluster.state);
     set_endpoints(&mut cluster.state, 50, 0..ENDPOINTS);
@@ -209,7 +209,7 @@ fn what_is_equal_already_is_not_sent() {
     assert_eq!(cluster.update().len(), 0, "equal objects are no change");
     cluster.state.touch(|_| true);
     assert_eq!(cluster.update().len(), 0, "compiled again, they come to the same");
-    // There and back before the next update.
+    // A change that is undone before the next update.
     set_endpoints(&mut cluster.state, 7, [9]);
     set_endpoints(&mut cluster.state, 7, 0..ENDPOINTS);
     assert_eq!(cluster.update().len(), 0);
@@ -234,10 +234,10 @@ fn a_cold_start_adds_each_element_once() {
     let sets = cluster.kernel.tables.values().flat_map(|table| table.sets.values());
     assert_eq!(added, sets.map(|set| set.elements.len()).sum::<usize>());
     assert_eq!(cluster.kernel, cluster.compiler.ruleset());
-    // A frontend, its endpoints and its ClusterIP for each; what is constant is the same for any number.
+    // A frontend, its endpoints and its ClusterIP for each; the rest is constant for any number of Services.
     let of_services = 1_000 * (2 + ENDPOINTS as usize);
     assert!((of_services..of_services + 32).contains(&added), "{added} elements");
-    // What stands in the kernel has a comment where people look, and nowhere else: comments take memory.
+    // The kernel's elements have comments where people look, and nowhere else: comments take memory.
     let commented = |(_, element): &(_, &Element)| element.comment.is_some();
     for set in cluster.kernel.tables.values().flat_map(|table| table.sets.values()) {
         let comments = set.elements.iter().filter(|pair| commented(pair)).count();
@@ -251,11 +251,11 @@ fn no_part_is_large_and_few_are_small() {
     for part in &cluster.parts {
         assert!(part.len() <= PART, "{} operations in one transaction", part.len());
     }
-    // They begin small, and have twice the size each time.
+    // The parts begin small, and double in size each time.
     assert!(cluster.parts.len() <= 3 + 7 * 1_000 / PART + 4, "{} transactions", cluster.parts.len());
 }
 
-/// Slice `i` of a Service with many: one of a hundred endpoints, changed.
+/// Sets slice `i` of a Service with many slices: a hundred endpoints, with a change.
 fn set_slice(state: &mut State, i: u32, change: impl FnOnce(&mut Vec<Endpoint>)) {
     let owner = name(0);
     let slice_name = ObjectName::new("default", format!("service-0-{i}"));
@@ -281,7 +281,7 @@ fn an_endpoint_of_a_large_service_is_all_that_is_looked_at() {
             assert_eq!(cluster.kernel, cluster.compiler.ruleset());
             let words: Vec<String> = plan.transactions().flat_map(words).collect();
             let of_slots = words.iter().filter(|word| word.contains("endpoints")).count();
-            // Beside slots: the number of endpoints, which decides the class.
+            // Besides slots: the number of endpoints, which decides the class.
             assert!(words.len() - of_slots <= 10, "{words:?}");
             of_slots
         };
@@ -300,7 +300,7 @@ fn an_endpoint_of_a_large_service_is_all_that_is_looked_at() {
         let two_less = |endpoints: &mut Vec<Endpoint>| endpoints.truncate(98);
         assert_eq!(changed(first, &two_less), 6, "two removed");
         assert_eq!(changed(first, &|_| {}), 2, "and added");
-        // What says nothing else of any endpoint changes nothing.
+        // A slice with the same endpoints in another order changes nothing.
         assert_eq!(changed(first, &|endpoints| endpoints.reverse()), 0, "in another order");
     }
 }

@@ -1,4 +1,4 @@
-//! A start knows by which keys to ask for what an earlier run left, whatever has changed meanwhile.
+//! A start knows the keys by which to query what an earlier run left, whatever has changed meanwhile.
 
 use std::collections::BTreeSet;
 

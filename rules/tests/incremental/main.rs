@@ -26,7 +26,7 @@ use apply::Apply as _;
 use cluster::{Change, apply, change, plain_shape, service, slice, state};
 use plan::WholePlan;
 
-/// Has all source ranges stand in the first list: in which they do depends on what was there before.
+/// Moves all source ranges to the first list: the list that they are in depends on earlier rulesets.
 fn one_list_of_ranges(table: &mut Table) {
     for (key, element) in std::mem::take(&mut table.sets["other-allowed-sources"].elements) {
         table.sets["allowed-sources"].elements.insert(key, element);
@@ -49,8 +49,8 @@ fn one_list_of_ranges(table: &mut Table) {
     table.chains.retain(|name, _| !name.starts_with("restricted"));
 }
 
-/// The ruleset with each frontend's endpoints as a sorted list instead of at their slots, which depend on
-/// what was there before.
+/// The ruleset with each frontend's endpoints as a sorted list instead of at their slots, which depend on earlier
+/// rulesets.
 fn without_slots(ruleset: &Ruleset) -> (Ruleset, BTreeMap<Vec<u8>, Vec<Vec<u8>>>) {
     let mut rest = ruleset.clone();
     let mut endpoints: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
@@ -64,7 +64,7 @@ fn without_slots(ruleset: &Ruleset) -> (Ruleset, BTreeMap<Vec<u8>, Vec<Vec<u8>>>
         }
         one_list_of_ranges(table);
         for set in table.sets.values_mut() {
-            // Once outgrown, a set stays as large as it is.
+            // A set that had to grow keeps its size.
             set.size = None;
         }
         // With session affinity, the numbers of a ServicePort and of its endpoints depend on history too.
@@ -105,7 +105,7 @@ proptest! {
             let after = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&after, &compiler.ruleset(), "the plan leads to the compiled ruleset");
 
-            // Minimal: as short as the difference between the two rulesets.
+            // The plan is minimal: as short as the difference between the two rulesets.
             let shortest = diff(&config.table, &kernel, &after);
             prop_assert!(compiler.is_held_by(&after));
             prop_assert_eq!(compiler.is_held_by(&kernel), shortest.is_empty());
@@ -115,7 +115,7 @@ proptest! {
             let elsewhere = shortest.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&elsewhere, &after);
 
-            // From nothing, in one go, the same comes out but for the slots.
+            // Compiling from nothing in one go gives the same ruleset, except for the slots.
             let mut fresh_state = cluster::state();
             for change in &history {
                 apply(&mut fresh_state, change);
@@ -124,7 +124,7 @@ proptest! {
             fresh.load(&mut fresh_state, &Ruleset::default());
             prop_assert_eq!(without_slots(&fresh.ruleset()), without_slots(&after));
 
-            // Whatever the kernel holds is made equal.
+            // Whatever the kernel holds, it is made equal.
             for present in [Ruleset::default(), after.clone(), fresh.ruleset()] {
                 let desired = compiler.ruleset();
                 let plan = WholePlan::equal(&mut compiler, &present, desired.clone());
@@ -188,7 +188,7 @@ fn a_set_that_is_outgrown_is_made_anew_beside_what_is_in_force() {
     assert_eq!(after, compiler.ruleset());
     let size = |ruleset: &Ruleset| ruleset.tables[&Family::Ip].sets["endpoints"].size;
     assert!(size(&before) < Some(2_000) && size(&after) >= Some(2_000));
-    // Of the other family nothing is touched.
+    // Nothing of the other family is touched.
     assert!(plan.transactions().flat_map(|part| &part.operations).all(|(family, _)| *family == Family::Ip));
 }
 
@@ -228,7 +228,7 @@ fn switching_counters_replaces_four_maps_and_keeps_every_slot() {
 }
 
 proptest! {
-    /// By comparing a kernel with the compiler, without a second ruleset.
+    /// The kernel is compared with the compiler, without a second ruleset.
     #[test]
     fn an_element_too_many_too_few_or_different_is_noticed(
         steps in vec(change(), 1..12),

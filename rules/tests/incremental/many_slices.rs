@@ -1,4 +1,5 @@
-//! Services with many slices: an endpoint that changes costs what it changes, and comes to the same as the whole.
+//! Services with many slices: a changed endpoint costs only what it changes, and gives the same result as compiling
+//! the whole Service.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -16,7 +17,7 @@ use proptest::{collection::vec, option, prelude::*};
 
 use crate::cluster::{plain_shape, service, state};
 
-/// What a slice says of one address. All but `n` is most often as it is of most endpoints.
+/// What a slice states about one address. All fields but `n` usually have their usual values.
 #[derive(Clone, Debug)]
 struct Said {
     n: u8,
@@ -24,16 +25,16 @@ struct Said {
     serving: bool,
     terminating: bool,
     node: Option<bool>,
-    /// Where it differs from that of most.
+    /// The weight, if it differs from the usual one.
     weight: Option<u16>,
-    /// Where they differ from those of most.
+    /// The hints, if they differ from the usual ones.
     hints: Option<HintedAt>,
 }
 
 /// Zones and nodes.
 type HintedAt = (Vec<u8>, Vec<bool>);
 
-/// What is said of most endpoints.
+/// What slices state about most endpoints.
 #[derive(Debug)]
 struct Usual {
     hints: HintedAt,
@@ -42,7 +43,7 @@ struct Usual {
 
 #[derive(Clone, Debug)]
 enum Change {
-    /// Something else is said of an address, or of another one in its place.
+    /// A slice states something else about an address, or has another address in its place.
     Replace {
         slice: u8,
         at: u8,
@@ -61,12 +62,12 @@ enum Change {
         slice: u8,
         at: u8,
     },
-    /// All endpoints of a slice stand in another one from now on.
+    /// Two slices swap their contents.
     Rename {
         slice: u8,
         to: u8,
     },
-    /// Some of them do.
+    /// An endpoint moves to another slice.
     Move {
         slice: u8,
         at: u8,
@@ -75,7 +76,7 @@ enum Change {
     Delete {
         slice: u8,
     },
-    /// The slice is the other Service's.
+    /// The slice changes over to the other Service.
     Relabel {
         slice: u8,
     },
@@ -84,7 +85,7 @@ enum Change {
     },
     Zone(u8),
     Service(Box<Service>),
-    /// Another Service with the same ClusterIP comes, older or younger, or goes.
+    /// Another Service with the same ClusterIP, older or younger, appears or disappears.
     Rival {
         exists: bool,
         is_older: bool,
@@ -113,7 +114,7 @@ fn said() -> impl Strategy<Value = Said> {
     )
 }
 
-/// What eight slices say, of few endpoints or of many.
+/// What eight slices state, about few endpoints or many.
 fn all_said() -> impl Strategy<Value = Vec<Option<Vec<Said>>>> {
     (1usize..8).prop_flat_map(|most| vec(option::weighted(0.9, vec(said(), 0..most)), 8))
 }
@@ -185,7 +186,7 @@ fn rival(is_older: bool) -> Service {
     Service { created: is_older.then_some(1), ..service(&name("wiki"), &plain_shape(Some(1))) }
 }
 
-/// A slice: whose it is, its port, and what it says.
+/// A slice: its Service, its port, and what it states.
 #[derive(Clone, Debug, Default)]
 struct Slice {
     is_others: bool,
@@ -193,7 +194,7 @@ struct Slice {
     said: Vec<Said>,
 }
 
-/// Eight slices, those of them that exist, and what is usual.
+/// Eight slices, `None` for those that do not exist, and the usual values.
 struct Slices(Vec<Option<Slice>>, Usual);
 
 impl Slices {
@@ -201,7 +202,7 @@ impl Slices {
         self.0[usize::from(slice)].get_or_insert_default()
     }
 
-    /// What a slice says, and the index of one of it.
+    /// What a slice states, and the index of one endpoint.
     fn one_of(&mut self, slice: u8, at: u8) -> Option<(&mut Vec<Said>, usize)> {
         let said = &mut self.0[usize::from(slice)].as_mut()?.said;
         let at = usize::from(at).checked_rem(said.len())?;

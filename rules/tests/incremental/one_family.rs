@@ -17,7 +17,7 @@ use crate::{
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// What is left out is a whole table; the other is what it would be beside it.
+    /// A whole table is left out; the other table is what it would be beside that table.
     #[test]
     fn the_other_family_is_served_as_ever(steps in vec(vec(change(), 1..4), 1..8), is_ipv6 in any::<bool>()) {
         let family = if is_ipv6 { Family::Ip6 } else { Family::Ip };
@@ -48,7 +48,7 @@ proptest! {
             prop_assert_eq!(without_slots(&kernel), without_slots(&of_family(&full.ruleset())));
         }
         prop_assert!(compiler.is_held_by(&kernel));
-        // A cold start in parts writes the same.
+        // A cold start in parts writes the same table.
         let mut cold = Compiler::new(one);
         let mut written = Ruleset::default();
         let loaded = cold.load_in_parts(&mut state, &mut |part| {

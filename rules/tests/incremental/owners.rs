@@ -1,4 +1,5 @@
-//! Which Service owns an address: as Services, slices and ServiceCIDRs come and go, the same as compiled from nothing.
+//! Which Service owns an address: while Services, slices and ServiceCIDRs come and go, the result is the same as
+//! compiled from nothing.
 
 mod objects;
 
@@ -17,7 +18,7 @@ use proptest::{collection::vec, prelude::*};
 use crate::{apply::Apply as _, cluster, plan::WholePlan, without_slots};
 use objects::{Change, Condition, Objects, Shape, change, name, ready, service, slice};
 
-/// An address at the beginning of a key or value.
+/// The address at the beginning of a key or value.
 fn address(ruleset: &Ruleset, set: &str, key: &[Value]) -> IpAddr {
     match key {
         [Value::Ipv4(address), ..] => (*address).into(),
@@ -66,7 +67,7 @@ proptest! {
             kernel = plan.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(&kernel, &compiler.ruleset(), "the transaction leads to the compiled ruleset");
 
-            // From nothing, in one go and in parts, the same comes out.
+            // Compiling from nothing, in one go or in parts, gives the same result.
             let (mut fresh, mut fresh_state) = objects.fresh(&state, cidrs_first);
             let problems = fresh.load(&mut fresh_state, &Ruleset::default());
             prop_assert_eq!(without_slots(&fresh.ruleset()), without_slots(&kernel));
@@ -79,7 +80,7 @@ proptest! {
             prop_assert!(matches!(loaded, Loaded::Complete(_)));
             prop_assert_eq!(without_slots(&of_parts), without_slots(&kernel));
 
-            // A ClusterIP is its Service's, and nothing that leads to one is programmed.
+            // A ClusterIP belongs to its Service, and no endpoint with a ClusterIP is programmed.
             let (frontends, endpoints) = frontends_and_endpoints(&kernel);
             for (address, service) in &frontends {
                 let owners = objects.with_cluster_ip(*address);
@@ -90,7 +91,7 @@ proptest! {
                 let is_service = !objects.with_cluster_ip(address).is_empty() || objects.is_in_cidr(address);
                 prop_assert!(!is_service, "{} is an endpoint", address);
             }
-            // Each loser is named once for each address.
+            // Each Service that loses an address is named once per address.
             for service in objects.services.values().filter(|s| !state.quarantined().contains(&s.name)) {
                 let of_family = |a: &&IpAddr| a.is_ipv4() == service.cluster_ips[0].is_ipv4();
                 let mut listed: Vec<_> =
@@ -104,7 +105,7 @@ proptest! {
                     let said = problems.iter().filter(|p| p.service == service.name && p.message.contains(&words));
                     prop_assert_eq!(said.count(), usize::from(is_lost), "{}: {}", service.name, address);
                 }
-                // What is no endpoint is not counted as one.
+                // An address that cannot be an endpoint is not counted as an endpoint.
                 let check = health_check(state.get(&service.name).unwrap(), state.node()).unwrap();
                 let here = objects.ready_here(service);
                 prop_assert_eq!(check.local_endpoints.iter().flatten().sum::<usize>(), here.len());
@@ -183,7 +184,7 @@ fn a_service_that_waits_for_a_cluster_ip_has_it_while_no_other_does() {
     let other_field = scene.change(&Change::Service(0, Some(by_load_balancer)));
     assert_eq!(messages(&other_field), [said.replace("spec.externalIPs", "status.loadBalancer.ingress")]);
 
-    // It stays the ClusterIP of a Service that the kernel does not take.
+    // The address stays the ClusterIP of a Service that the kernel refuses.
     scene.change(&Change::Quarantine(1, true));
     assert_eq!(scene.owners("10.96.0.2"), [""; 0]);
     scene.change(&Change::Quarantine(1, false));
@@ -206,7 +207,7 @@ fn a_load_balancer_address_wins_over_an_older_external_ip_port_by_port() {
                 default/svc-1; not programmed for this one";
     assert_eq!(messages(&come), [said]);
 
-    // Both at once: the load balancer address counts.
+    // If a Service has it as both, the load balancer address counts.
     let both = Shape { load_balancer: vec!["203.0.113.1"], ..external.clone() };
     let taken = scene.change(&Change::Service(0, Some(both)));
     assert_eq!(scene.owners("203.0.113.1"), ["default/svc-0", "default/svc-0"], "the older of equals");
@@ -246,7 +247,7 @@ fn an_endpoint_is_left_out_while_it_is_a_services_address() {
     scene.change(&Change::Cidrs(0));
     assert_eq!(scene.endpoints(), listed);
 
-    // Its own does not count either.
+    // Its own ClusterIP is not an endpoint either.
     scene.change(&Change::Slice(0, 0, Some(ready(&["10.96.0.1", "10.0.0.2"]))));
     assert_eq!(scene.endpoints(), ["10.0.0.2"]);
     scene.change(&Change::Slice(0, 1, Some(ready(&["10.0.0.1"]))));
@@ -286,7 +287,7 @@ fn a_new_cluster_ip_concerns_only_services_that_name_it() {
     assert_eq!(gone.recompiled, 3);
 }
 
-/// The short way looks at the endpoints that changed only.
+/// The incremental update looks at the changed endpoints only.
 #[test]
 fn what_is_left_out_stays_so_when_nothing_else_changes() {
     let mut scene = Scene::new();
@@ -300,7 +301,7 @@ fn what_is_left_out_stays_so_when_nothing_else_changes() {
     }
 }
 
-/// Clients are remembered by the number of the port that they came to.
+/// Clients are remembered by the number of the port that they connected to.
 #[test]
 fn an_older_service_that_comes_while_the_agent_is_away_takes_nothing_over() {
     let sticky = |n, shape: &Shape| {

@@ -1,4 +1,4 @@
-//! A cold start in parts comes to the same as one in one go.
+//! A cold start in parts gives the same result as a cold start in one go.
 
 use portolan_rules::{
     compile::{Compiler, Loaded},
@@ -13,7 +13,7 @@ use crate::{
     plan::WholePlan,
 };
 
-/// The ruleset whatever sizes its sets are declared with: before a cold start, these are an estimate.
+/// The ruleset without the declared sizes of its sets: before a cold start, the sizes are an estimate.
 fn without_sizes(ruleset: &Ruleset) -> Ruleset {
     let mut ruleset = ruleset.clone();
     for set in ruleset.tables.values_mut().flat_map(|table| table.sets.values_mut()) {
@@ -60,7 +60,7 @@ proptest! {
         let mut whole_kernel = whole.ruleset();
         prop_assert_eq!(without_sizes(&kernel), without_sizes(&whole_kernel));
 
-        // What comes later is the same after both.
+        // Later changes give the same result after both.
         for changes in later {
             for change in &changes {
                 apply(&mut state, change);

@@ -8,7 +8,7 @@ use portolan_rules::{
 
 use crate::apply::{Apply as _, Refusal};
 
-/// All acts of an update or a comparison, and the transactions that remove what nothing leads to any more.
+/// All acts of an update or a comparison, and the transactions that remove what is no longer referred to.
 pub struct WholePlan {
     pub steps: Vec<Transaction>,
     pub acts: Vec<Act>,
@@ -51,7 +51,7 @@ impl WholePlan {
         self.transactions().map(Transaction::len).sum()
     }
 
-    /// What it leads to.
+    /// Applies the plan. Returns the ruleset that it leads to.
     pub fn apply(&self, kernel: &Ruleset) -> Result<Ruleset, Refusal> {
         let mut kernel = kernel.clone();
         for step in &self.steps {

@@ -1,4 +1,4 @@
-//! What Services cost at most, whatever they ask for.
+//! The maximum cost of Services, whatever they ask for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::plan::WholePlan;
 
-/// Slots, and frontends, of a Service at most.
+/// Maximum number of slots, and of frontends, of a Service.
 const MOST: usize = 65_536;
 
 /// A Service as a hostile user may make it.
@@ -64,7 +64,7 @@ impl Asked {
         1 + usize::from(self.dual_stack)
     }
 
-    /// Both families together.
+    /// The number of frontends in both families together.
     fn frontends(&self) -> usize {
         let addresses = usize::from(self.load_balancers + self.externals);
         usize::from(self.ports) * (self.families() * (1 + usize::from(self.node_ports)) + addresses)
@@ -74,7 +74,7 @@ impl Asked {
         self.weights[usize::from(endpoint) % self.weights.len()]
     }
 
-    /// Elements that it may take: twice for session affinity and twice for policy Local, for each endpoint of each
+    /// Maximum number of elements: twice for session affinity and twice for policy Local, for each endpoint of each
     /// frontend, and some for each frontend and endpoint.
     fn most_elements(&self) -> usize {
         let weights: usize = (0..self.endpoints).map(|n| usize::from(self.weight(n))).sum();
@@ -116,7 +116,7 @@ impl Asked {
         }
     }
 
-    /// One slice a family.
+    /// One slice per family.
     fn slices(&self, n: u16) -> Vec<EndpointSlice> {
         let protocol = if self.udp { Protocol::Udp } else { Protocol::Tcp };
         let port = |i: u16| EndpointPort { name: i.to_string().into(), protocol, port: 8000 + i };
@@ -227,7 +227,7 @@ proptest! {
             let constant = &empty.tables[family];
             let of_timeouts = table.chains.keys().filter(|name| name.starts_with("affinity-remember-")).count();
             prop_assert!(of_timeouts <= 136);
-            // The large maps are read by rules that are there anyway, but for two for each step of the timeouts.
+            // The large maps are read by rules that exist anyway, except for two rules for each step of the timeouts.
             let mut expected = bindings(constant);
             *expected.entry("affinity".into()).or_default() += 2 * of_timeouts;
             let mut found = bindings(table);
@@ -238,7 +238,7 @@ proptest! {
             prop_assert_eq!(&found, &expected);
 
             let slots = |table: &Table| table.sets["endpoints"].elements.len() + table.sets["attributes"].elements.len();
-            // Different numbers of endpoints need different endpoints: so many at most.
+            // Different numbers of endpoints need different endpoints: this limits their number.
             let of_counts = (2 * slots(table)).isqrt() + 1;
             let most = constant.chains.len() + 12 * of_timeouts + 12 * of_counts;
             prop_assert!(table.chains.len() <= most, "{} chains, not {most}", table.chains.len());
@@ -251,7 +251,7 @@ proptest! {
     }
 }
 
-/// Elements of one Service, and what is said of it.
+/// The number of elements of one Service, and its problems.
 fn alone(asked: &Asked) -> (usize, Vec<Problem>) {
     let (_, compiler, problems) = compile(std::slice::from_ref(asked));
     (elements(&compiler.ruleset()), problems)
@@ -286,7 +286,7 @@ fn a_service_that_asks_for_too_much_has_what_fits_and_one_warning_that_names_the
         assert!(found <= asked.most_elements(), "{field}: {found} elements");
         let [(message, found_severity), rest @ ..] = &*said else { panic!("{field}: nothing is said") };
         assert!(message.starts_with(field) && *found_severity == severity, "{field}: {said:?}");
-        // So many frontends leave little room for endpoints, which is a matter of its own.
+        // So many frontends leave little room for endpoints, which is a separate problem.
         assert!(rest.iter().all(|(message, _)| message.contains("slots")), "{field}: {said:?}");
         assert!(rest.len() <= usize::from(asked.frontends() > MOST), "{field}: {said:?}");
     }
@@ -314,7 +314,7 @@ fn an_honest_service_has_all_that_it_asks_for() {
     }
 }
 
-/// What one more endpoint costs, and one less.
+/// The plans for one more endpoint, and for one less.
 fn grow_and_shrink(asked: &Asked) -> [WholePlan; 2] {
     let (mut state, mut compiler, known) = compile(std::slice::from_ref(asked));
     [asked.endpoints + 1, asked.endpoints].map(|endpoints| {
@@ -328,7 +328,7 @@ fn grow_and_shrink(asked: &Asked) -> [WholePlan; 2] {
 
 #[test]
 fn an_endpoint_of_a_service_that_asks_for_too_much_costs_no_more_than_its_slots() {
-    // A table of another size, where there used to be two million operations.
+    // The table gets another size, which used to take two million operations.
     for endpoints in [16, 64, 128] {
         let hash = Asked { ports: 20, source_hash: true, ..Asked::plain(endpoints) };
         for plan in grow_and_shrink(&hash) {
@@ -336,7 +336,7 @@ fn an_endpoint_of_a_service_that_asks_for_too_much_costs_no_more_than_its_slots(
             assert!(plan.transactions().all(|part| part.len() <= PART + 512), "no part is large");
         }
     }
-    // Beyond the bound the last ones make room, one at each frontend.
+    // Beyond the bound, the last endpoints make room, one at each frontend.
     let endpoints = Asked { ports: 40, ..Asked::plain(2_000) };
     for plan in grow_and_shrink(&endpoints) {
         assert!(plan.len() <= 4 * 40, "{} operations", plan.len());
@@ -349,7 +349,7 @@ fn cpu_time() -> u64 {
     text.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// What `work` takes of the processor, so many times. The kernel counts in ticks, so it should be some.
+/// Processor time of `work`, run `times` times. The kernel counts in ticks, so the time should span several.
 fn time(times: u32, mut work: impl FnMut()) -> u64 {
     let start = cpu_time();
     (0..times).for_each(|_| work());
@@ -397,7 +397,7 @@ fn as_many_ports_cost_about_as_much_in_one_service_as_in_eight() {
     for udp in [false, true] {
         let (apart, together) = (costs(500, 40, udp), costs(4_000, 5, udp));
         for (apart, together) in apart.into_iter().zip(together) {
-            // Sorting takes a little more; to compare each with each would take eight times as much.
+            // Sorting takes a little more; comparing each with each would take eight times as much.
             assert!(together < 4 * apart, "{apart} ns become {together} ns");
         }
     }

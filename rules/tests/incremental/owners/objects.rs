@@ -1,4 +1,4 @@
-//! Services, slices and ServiceCIDRs of so few addresses that they meet often.
+//! Services, slices and ServiceCIDRs with so few addresses that they often collide.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::cluster;
 
-/// Addresses that are ClusterIPs, load balancer addresses, externalIPs and endpoints, as it happens.
+/// Addresses that are at random ClusterIPs, load balancer addresses, externalIPs or endpoints.
 pub const CLUSTER_IPS: [&str; 4] = ["10.96.0.1", "10.96.0.2", "10.96.0.3", "fd00::1"];
 pub const OTHERS: [&str; 4] = ["203.0.113.1", "192.0.2.1", "10.0.0.1", "10.0.0.2"];
 pub const CIDRS: [&[&str]; 4] = [&[], &["10.96.0.0/16", "fd00::/112"], &["10.96.0.2/31"], &["10.0.0.2/32"]];
@@ -46,7 +46,7 @@ pub enum Change {
     Quarantine(u8, bool),
 }
 
-/// What there is, by name.
+/// The objects that exist, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     pub services: BTreeMap<ObjectName, Arc<Service>>,
@@ -135,13 +135,13 @@ pub fn slice(name: ObjectName, owner: &str, endpoints: &[(&str, Condition)]) -> 
     EndpointSlice { name, service: owner.into(), ports: ports.collect(), endpoints }
 }
 
-/// These as ready endpoints.
+/// These addresses as ready endpoints.
 pub fn ready(addresses: &[&'static str]) -> Vec<(&'static str, Condition)> {
     addresses.iter().map(|address| (*address, Condition::Ready)).collect()
 }
 
 impl Objects {
-    /// Makes a change, to these and to what a compiler works on.
+    /// Makes a change, in these objects and in the compiler's state.
     pub fn apply(&mut self, change: &Change, compiler: &mut Compiler, state: &mut State) {
         match change {
             Change::Service(n, shape) => {
@@ -175,7 +175,7 @@ impl Objects {
         compiler.set_service_cidrs(state, &networks);
     }
 
-    /// A new compiler and what it is to compile; ServiceCIDRs come first or last.
+    /// A new compiler and the state for it; ServiceCIDRs are set first or last.
     pub fn fresh(&self, of: &State, cidrs_first: bool) -> (Compiler, State) {
         let (mut compiler, mut state) = (Compiler::new(Config::default()), cluster::state());
         if cidrs_first {
@@ -197,7 +197,8 @@ impl Objects {
         with.map(|service| &service.name).collect()
     }
 
-    /// The addresses of a Service's endpoints on this node that are ready, as its last slice says, and that can be one.
+    /// The addresses of a Service's endpoints on this node that are ready, according to the last slice, and that can
+    /// be endpoints.
     pub fn ready_here(&self, service: &Service) -> BTreeSet<IpAddr> {
         let slices = self.slices.values().filter(|slice| slice.service == service.name.name);
         let mut said: BTreeMap<IpAddr, &Endpoint> = BTreeMap::new();
