@@ -1,7 +1,7 @@
 //! What differs between two states, Service by Service.
 //!
 //! A Service is taken apart into [`Facts`]: its ports, frontends, endpoints and settings, each with a value. They come
-//! from an [explanation](crate::explanation) ([`explained`]) or from a ruleset, such as what the kernel holds
+//! from an [explanation](crate::explanation) ([`explained`]) or from a ruleset, such as the one that the kernel holds
 //! ([`programmed`]). Two Services are equal if their facts are equal. A difference lists each fact that is new, gone
 //! or changed, so that nothing is left out. A property test checks both.
 

@@ -82,8 +82,7 @@ impl State {
         self.services.get(name)
     }
 
-    /// The Services that the proxy handles, with their slices, in no particular order; without those in
-    /// quarantine.
+    /// The Services that the proxy handles, with their slices, in no particular order, except those in quarantine.
     pub fn services(&self) -> impl Iterator<Item = (&Service, &ServiceState)> {
         let all = self.services.iter().filter(|(name, _)| !self.quarantined.contains(*name));
         all.filter_map(|(_, entry)| Some((entry.service.as_deref()?, entry)))
@@ -336,7 +335,7 @@ mod tests {
             state.take_dirty(),
             BTreeSet::from([ObjectName::new("default", "api"), ObjectName::new("default", "web")])
         );
-        assert!(state.get(&ObjectName::new("default", "web")).is_none(), "nothing is kept of what is gone");
+        assert!(state.get(&ObjectName::new("default", "web")).is_none(), "nothing is kept of a deleted object");
     }
 
     #[test]
@@ -397,7 +396,7 @@ mod tests {
             state.take_changed(),
             BTreeMap::from([(web.clone(), Changed { former, only_slices: false })])
         );
-        assert!(state.entry(&web).is_none(), "nothing is kept of what is gone");
+        assert!(state.entry(&web).is_none(), "nothing is kept of a deleted object");
     }
 
     #[test]
@@ -434,7 +433,7 @@ mod tests {
         state.set_service(&name, None);
         state.set_slice(&slice_name, None);
         state.take_dirty();
-        assert!(state.quarantined().is_empty(), "nothing is kept of what is gone");
+        assert!(state.quarantined().is_empty(), "nothing is kept of a deleted object");
         state.quarantine(&name, true);
         assert!(state.quarantined().is_empty(), "what does not exist needs no quarantine");
     }

@@ -1,4 +1,5 @@
-//! Facts from a ruleset, such as what the kernel holds. Elements of frontends have the name of their Service as a comment.
+//! Facts from a ruleset, such as the one that the kernel holds. Elements of frontends have the name of their Service
+//! as a comment.
 
 use std::collections::BTreeSet;
 

@@ -30,7 +30,7 @@ impl Difference {
         sentences.into_iter().collect()
     }
 
-    /// How many frontends and endpoints a Service has that is in one state only.
+    /// The numbers of frontends and endpoints of a Service that is in one state only.
     fn size(&self, count: impl Fn(&(usize, usize)) -> usize) -> String {
         let frontends = self.changes.iter().filter(|c| matches!(c.aspect, Aspect::Frontend { .. })).count();
         let endpoints = self.endpoints.values().map(count).max().unwrap_or(0);

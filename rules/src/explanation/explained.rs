@@ -90,7 +90,7 @@ pub struct ExplainedFrontend {
     pub policy: TrafficPolicy,
     /// Why it does not belong to this Service.
     pub left_out: Option<Reason>,
-    /// Whether its address or port stands for one that a cluster would assign.
+    /// Whether its address or port is a stand-in for one that a cluster would assign.
     pub is_stand_in: bool,
 }
 
@@ -107,7 +107,7 @@ pub struct ExplainedEndpoint {
     pub weight: u16,
     /// Whether its Pod is being deleted.
     pub terminating: bool,
-    /// Whether its address stands for one that a cluster would assign.
+    /// Whether its address is a stand-in for one that a cluster would assign.
     pub is_stand_in: bool,
     /// Why policy `Cluster` does not lead to it.
     pub cluster: Option<Reason>,

@@ -19,7 +19,8 @@ pub fn percent(share: &Probability) -> String {
     format!("{:.1} %", share.to_f64() * 100.0)
 }
 
-/// Reads where a connection comes from: `pod/NAMESPACE/NAME`, an address, `pod`, `node`, `outside` or `outside=ADDRESS`.
+/// Reads where a connection comes from: `pod/NAMESPACE/NAME`, an address, `pod`, `node`, `outside` or
+/// `outside=ADDRESS`.
 ///
 /// # Errors
 /// Returns what is wrong with the text, in a sentence.

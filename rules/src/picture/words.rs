@@ -118,7 +118,7 @@ pub(super) fn part(share: &Probability) -> String {
 }
 
 impl Row {
-    /// `3 of 5`, or `2 → 3 of 5` if the number was another one.
+    /// `3 of 5`, or `2 → 3 of 5` if the number was different.
     pub(super) fn used(&self) -> String {
         let was = self.was_used.map(|was| format!("{} → ", number(was))).unwrap_or_default();
         format!("{was}{} of {}", number(self.counts.used()), number(self.counts.all()))

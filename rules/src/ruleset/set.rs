@@ -29,7 +29,7 @@ pub struct SetFlags {
 pub struct Set {
     /// Name.
     pub name: Name,
-    /// Types of the key's fields; more than one make a concatenation.
+    /// Types of the key's fields; several fields are a concatenation.
     pub key: Vec<DataType>,
     /// What the elements lead to.
     pub data: SetData,

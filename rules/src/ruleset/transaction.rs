@@ -1,4 +1,4 @@
-//! The operations that lead from one ruleset to another, in the order in which the kernel takes them.
+//! The operations that lead from one ruleset to another, in the order that the kernel requires.
 
 use std::sync::Arc;
 

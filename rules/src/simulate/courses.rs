@@ -12,7 +12,7 @@ use super::{
 };
 use crate::ruleset::Ruleset;
 
-/// Bounds on the work for one packet; what lies beyond them becomes [`Fate::Unknown`].
+/// Bounds on the work for one packet; everything beyond them is [`Fate::Unknown`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Rules evaluated, over all random choices.

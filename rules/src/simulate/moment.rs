@@ -37,7 +37,7 @@ impl Moment<'_> {
         every_course(LIMITS, &self.machine(host, packet, memory))
     }
 
-    /// Follows one of these ways. `seed`, which may be any number, chooses it.
+    /// Follows one of these ways, which `seed` chooses. Any seed is valid.
     pub fn sample(&self, host: &Host, packet: &Packet, memory: &Memory, seed: u64) -> Case {
         let machine = self.machine(host, packet, memory);
         let mut course = Course::new(&machine, Draws::Random(SplitMix(seed)));

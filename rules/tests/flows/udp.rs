@@ -29,7 +29,7 @@ fn another_backend_makes_no_translated_flow_stale() {
     assert_eq!(dns.stale(), BOTH, "the class changed");
     for destination in BOTH {
         assert!(!dns.is_stale(destination, "10.0.0.1:53"));
-        assert!(dns.is_stale(destination, destination), "that went by while it did");
+        assert!(dns.is_stale(destination, destination), "it passed untranslated during the change");
     }
     assert_eq!(dns.stale(), [""; 0]);
 }
@@ -46,15 +46,15 @@ fn a_frontend_whose_class_changed_is_looked_at() {
     dns.set_service(with(sticky));
     assert_eq!(dns.stale(), BOTH);
     dns.set_endpoints(53, &[(1, Ready), (2, Ready), (3, Ready)]);
-    assert_eq!(dns.stale(), BOTH, "what clients without an endpoint draw from changed");
+    assert_eq!(dns.stale(), BOTH, "new clients have other endpoints to draw from");
     dns.set_service(with(|service| service.external_policy = TrafficPolicy::Local));
-    assert_eq!(dns.stale(), BOTH, "affinity went");
+    assert_eq!(dns.stale(), BOTH, "session affinity is gone");
     dns.set_service(with(|service| service.internal_policy = TrafficPolicy::Local));
     assert_eq!(dns.stale(), BOTH);
     dns.set_service(with(|service| service.external_policy = TrafficPolicy::Cluster));
-    assert_eq!(dns.stale(), [BOTH[0]], "node ports were as they are");
+    assert_eq!(dns.stale(), [BOTH[0]], "node ports did not change");
     dns.set_endpoints(53, &[(1, Ready), (2, NotReady), (4, Ready), (3, Ready)]);
-    assert_eq!(dns.stale(), [""; 0], "as many as before");
+    assert_eq!(dns.stale(), [""; 0], "the number of endpoints is the same");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_frontend_that_passes_to_another_service_takes_its_flows_along() {
     let endpoints = slice("other", 53, &[(2, Ready)]);
     dns.state.set_service(&other.name.clone(), Some(Arc::new(other)));
     dns.state.set_slice(&endpoints.name.clone(), Some(Arc::new(endpoints)));
-    assert_eq!(dns.stale(), [""; 0], "the elder one keeps it");
+    assert_eq!(dns.stale(), [""; 0], "the older Service keeps it");
     dns.set_service(None);
     assert_eq!(dns.stale(), BOTH);
     assert!(dns.is_stale(BOTH[0], "10.0.0.1:53") && !dns.is_stale(BOTH[0], "10.0.0.2:53"));

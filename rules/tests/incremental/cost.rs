@@ -208,7 +208,7 @@ fn what_is_equal_already_is_not_sent() {
     (0..100).for_each(|n| set(&mut cluster.state, n, 0..ENDPOINTS));
     assert_eq!(cluster.update().len(), 0, "equal objects are no change");
     cluster.state.touch(|_| true);
-    assert_eq!(cluster.update().len(), 0, "compiled again, they come to the same");
+    assert_eq!(cluster.update().len(), 0, "compiling again gives the same result");
     // A change that is undone before the next update.
     set_endpoints(&mut cluster.state, 7, [9]);
     set_endpoints(&mut cluster.state, 7, 0..ENDPOINTS);
@@ -230,7 +230,7 @@ fn a_cold_start_adds_each_element_once() {
                 | Operation::FlushChain(_)
         )
     };
-    assert!(!operations().any(deletes), "nothing is done that must be undone");
+    assert!(!operations().any(deletes), "the cold start deletes nothing");
     let sets = cluster.kernel.tables.values().flat_map(|table| table.sets.values());
     assert_eq!(added, sets.map(|set| set.elements.len()).sum::<usize>());
     assert_eq!(cluster.kernel, cluster.compiler.ruleset());

@@ -175,11 +175,11 @@ fn a_service_that_waits_for_a_cluster_ip_has_it_while_no_other_does() {
     assert_eq!(scene.owners("10.96.0.2"), ["default/svc-1"], "port 81 is not the other's either");
     let said = "Service default/svc-0: spec.externalIPs: 10.96.0.2 is the ClusterIP of Service default/svc-1; not \
                 programmed for this one";
-    assert_eq!(messages(&come), [said], "the one that loses is named, once");
+    assert_eq!(messages(&come), [said], "the losing Service is named once");
     assert_eq!(come.problems[0].severity, Severity::Error);
 
     let again = scene.change(&Change::Service(0, Some(Shape { ports: vec![80], ..thief.clone() })));
-    assert_eq!(messages(&again), [""; 0], "it is said once");
+    assert_eq!(messages(&again), [""; 0], "the problem is reported once");
     let by_load_balancer = Shape { load_balancer: vec!["10.96.0.2"], external: vec![], ..thief };
     let other_field = scene.change(&Change::Service(0, Some(by_load_balancer)));
     assert_eq!(messages(&other_field), [said.replace("spec.externalIPs", "status.loadBalancer.ingress")]);
@@ -207,7 +207,7 @@ fn a_load_balancer_address_wins_over_an_older_external_ip_port_by_port() {
                 default/svc-1; not programmed for this one";
     assert_eq!(messages(&come), [said]);
 
-    // If a Service has it as both, the load balancer address counts.
+    // If a Service lists the address as both, the load balancer address counts.
     let both = Shape { load_balancer: vec!["203.0.113.1"], ..external.clone() };
     let taken = scene.change(&Change::Service(0, Some(both)));
     assert_eq!(scene.owners("203.0.113.1"), ["default/svc-0", "default/svc-0"], "the older of equals");

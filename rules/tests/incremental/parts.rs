@@ -50,7 +50,7 @@ proptest! {
             let hooks = part.operations.iter().filter(|(_, operation)| {
                 matches!(operation, Operation::AddChain(chain) if chain.base.is_some())
             });
-            prop_assert!(i == last || hooks.count() == 0, "no packet comes by before the end");
+            prop_assert!(i == last || hooks.count() == 0, "packets reach no chain before the last part");
             kernel = part.apply(&kernel).map_err(|e| TestCaseError::fail(e.to_string()))?;
         }
         prop_assert_eq!(&kernel, &compiler.ruleset());

@@ -1,6 +1,6 @@
 //! Session affinity, and the choice by source hash. Invariant 7: a client keeps its endpoint across the frontends of
-//! one port, separately for each port; this expires when the client is idle, and starts anew when the endpoint is
-//! gone.
+//! one port, separately for each port. The client is forgotten when it is idle, and gets a new endpoint when its
+//! endpoint is gone.
 
 use std::{collections::HashSet, net::IpAddr};
 

@@ -48,7 +48,7 @@ impl Live {
         Self { cluster, state, compiler, rules, memory, clients, restarts: 0 }
     }
 
-    /// Makes a new connection. Of the cases that may happen, the one at `choice`, modulo their number, happens.
+    /// Makes a new connection. The case at index `choice`, modulo the number of cases, happens.
     pub fn connect(&mut self, packet: &Packet, choice: usize) -> Connection {
         let promise = answer(&self.cluster, &self.clients, packet);
         let host = Host { local_addresses: self.cluster.host.clone() };

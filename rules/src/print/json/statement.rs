@@ -67,7 +67,7 @@ fn statement(statement: &Statement, family: Family) -> Json {
 
 fn matching(left: &Expression, op: MatchOp, right: &MatchValue, family: Family) -> Json {
     let op = match (op, right) {
-        // A test of one bit of a field of bits.
+        // A test of one bit in a bit field.
         (MatchOp::Equal, MatchValue::Dnat) => "in",
         (MatchOp::NotEqual, MatchValue::Dnat) => "!",
         (MatchOp::Equal, _) => "==",

@@ -65,7 +65,7 @@ fn at_address<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>>
     at(Kind::LoadBalancer).or_else(|| at(Kind::ExternalIp))
 }
 
-/// The node port that a packet to one of the node's addresses is meant for.
+/// The node port that a packet to one of the node's addresses is addressed to.
 fn at_node_port<'a>(cluster: &'a Cluster, packet: &Packet) -> Option<Frontend<'a>> {
     if !answers_node_ports(cluster, packet.destination) {
         return None;
