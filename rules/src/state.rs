@@ -335,7 +335,7 @@ mod tests {
             state.take_dirty(),
             BTreeSet::from([ObjectName::new("default", "api"), ObjectName::new("default", "web")])
         );
-        assert!(state.get(&ObjectName::new("default", "web")).is_none(), "nothing is kept of a deleted object");
+        assert!(state.get(&ObjectName::new("default", "web")).is_none(), "a deleted object leaves nothing");
     }
 
     #[test]
@@ -396,7 +396,7 @@ mod tests {
             state.take_changed(),
             BTreeMap::from([(web.clone(), Changed { former, only_slices: false })])
         );
-        assert!(state.entry(&web).is_none(), "nothing is kept of a deleted object");
+        assert!(state.entry(&web).is_none(), "a deleted object leaves nothing");
     }
 
     #[test]
@@ -433,7 +433,7 @@ mod tests {
         state.set_service(&name, None);
         state.set_slice(&slice_name, None);
         state.take_dirty();
-        assert!(state.quarantined().is_empty(), "nothing is kept of a deleted object");
+        assert!(state.quarantined().is_empty(), "a deleted object leaves nothing");
         state.quarantine(&name, true);
         assert!(state.quarantined().is_empty(), "what does not exist needs no quarantine");
     }

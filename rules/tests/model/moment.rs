@@ -281,7 +281,7 @@ impl Node {
         for (family, table) in &self.compiler.ruleset().tables {
             for set in ["frontends", "node-ports", "cluster-ips", "service-cidrs"] {
                 let elements = &self.kernel.tables[family].sets[set].elements;
-                assert_eq!(elements, &table.sets[set].elements, "the maps of frontends are as compiled");
+                assert_eq!(elements, &table.sets[set].elements, "sets that are read first are as compiled");
             }
         }
         if step.later {
