@@ -1,4 +1,4 @@
-//! What an agent says of itself.
+//! The agent's state, as reported to commands on its node.
 
 use std::{collections::BTreeSet, io, net::IpAddr};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::query::Snapshot;
 
-/// The agent, and what the rules depend on beside the objects: what stands before these.
+/// The agent, and what the rules depend on besides the objects. Written before the objects.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentState {
@@ -17,29 +17,29 @@ pub struct AgentState {
     pub kind: String,
     /// Version of the agent.
     pub version: String,
-    /// Id of its process, as it sees it itself.
+    /// Process id of the agent, in its own PID namespace.
     pub pid: u32,
-    /// Its network namespace: device and inode.
+    /// Network namespace of the agent: device and inode.
     pub network_namespace: String,
     /// Name of the node.
     pub node: String,
-    /// The moment, RFC 3339.
+    /// Time of the report, RFC 3339.
     pub now: String,
     /// When the kernel was last made equal to the objects, RFC 3339; absent before the first time.
     pub synced: Option<String>,
-    /// Since how many seconds a change waits that is not in the kernel.
+    /// For how many seconds the oldest change that is not in the kernel has waited.
     pub waiting_seconds: Option<f64>,
-    /// Why the node is not ready, a sentence each.
+    /// Why the node is not ready, one sentence per reason.
     pub unready: Vec<String>,
-    /// For how many seconds nothing was heard of objects of a kind; without manifests.
+    /// Seconds since the last news of objects of each kind; empty with manifests.
     pub ages: Vec<(String, Option<f64>)>,
     /// Name of the tables.
     pub table: String,
-    /// The families that are served.
+    /// The address families that are served.
     pub families: Vec<String>,
     /// Networks of Pods.
     pub pod_networks: Vec<String>,
-    /// Interface of Pods, or with `*` at the end the beginning of its name.
+    /// Interface of Pods; a name that ends with `*` is a prefix.
     pub pod_interface: Option<String>,
     /// `--masquerade-all`.
     pub masquerade_all: bool,
@@ -51,21 +51,21 @@ pub struct AgentState {
     pub node_port_addresses: Vec<IpAddr>,
     /// The addresses of the node.
     pub node_ips: Vec<IpAddr>,
-    /// Number of all Services, which may not all follow.
+    /// Total number of Services; the objects that follow may contain only some of them.
     pub services: usize,
-    /// The Services, as `namespace/name`, that are not in the kernel as they are here.
+    /// The Services, as `namespace/name`, whose changes are not in the kernel yet.
     pub waiting: BTreeSet<String>,
-    /// The Services that the kernel refuses, each with its words.
+    /// The Services that the kernel refuses, each with the kernel's error.
     pub quarantined: Vec<(String, String)>,
 }
 
 impl AgentState {
-    /// Version of the text.
+    /// API version of the report.
     pub const API_VERSION: &str = "portolan.io/v1alpha1";
-    /// Its kind.
+    /// Kind of the report.
     pub const KIND: &str = "AgentState";
 
-    /// What the snapshot says; the rest is the default.
+    /// Creates the state from a snapshot; fields that the snapshot does not cover keep their defaults.
     pub fn of(snapshot: &Snapshot) -> Self {
         let config = &snapshot.config;
         let (pod_networks, pod_interface) = match &config.pods {

@@ -1,5 +1,5 @@
-//! A clock that goes on while the machine is suspended, as [`std::time::Instant`] does not: data that was fresh before a
-//! suspension is stale after it.
+//! A clock that keeps running while the machine is suspended, unlike [`std::time::Instant`]: data that was fresh before
+//! a suspension is stale after it.
 
 use std::{ops::Add, time::Duration};
 
@@ -10,13 +10,13 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Moment(Duration);
 
 impl Moment {
-    /// This moment.
+    /// The current moment.
     pub fn now() -> Self {
-        // Since the start of the machine, and so never negative.
+        // Counts from the start of the machine, so it is never negative.
         Self(clock_gettime(ClockId::Boottime).try_into().unwrap_or_default())
     }
 
-    /// The time since an earlier moment; zero if that is a later one.
+    /// The time since an earlier moment; zero if `earlier` is in fact later.
     pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -34,7 +34,7 @@ impl Add<Duration> for Moment {
 mod tests {
     use super::*;
 
-    /// `/proc/uptime` counts the time of suspension as well.
+    /// `/proc/uptime` also includes the time of suspension.
     #[test]
     fn the_clock_is_that_of_the_machine_s_uptime() {
         let uptime = || {

@@ -16,22 +16,22 @@ use serde::{Deserialize, Serialize};
 use super::query::Wanted;
 use crate::kernel::nftables::{Count, Counts};
 
-/// What has been counted, and when.
+/// The counted connections, and when they were read.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counted {
-    /// How often the kernel's counters have been read, by which readings differ.
+    /// How often the kernel's counters have been read: identifies this reading.
     pub reading: u64,
     /// How many seconds ago the kernel's counters were read.
     pub age_seconds: f64,
-    /// Why they cannot be read at the moment, if so.
+    /// Why the counters cannot be read at the moment; `None` if they can.
     pub problem: Option<String>,
-    /// The new connections, without those of which there were none.
+    /// The new connections; entries of zero are left out.
     pub totals: Vec<Total>,
 }
 
 impl Counted {
-    /// The same of no other Services than these.
+    /// Keeps only the totals of these Services.
     #[must_use]
     pub fn only(mut self, wanted: &Wanted) -> Self {
         match wanted {
@@ -48,12 +48,12 @@ impl Counted {
     }
 }
 
-/// The new connections to an endpoint of a port of a Service, or those that were refused for want of one.
+/// The new connections to an endpoint of a port of a Service, or those refused or dropped because the port has none.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Total {
     /// `namespace/name:port`, as in the comments of elements.
     pub owner: String,
-    /// The endpoint; none of those that were refused or dropped because there was none.
+    /// The endpoint; `None` for connections that were refused or dropped because there was no endpoint.
     pub endpoint: Option<SocketAddr>,
     /// New connections.
     pub connections: u64,
@@ -73,7 +73,7 @@ pub struct Totals {
     ports: HashMap<(String, Family), u64>,
     services: HashMap<String, u64>,
     refused: HashMap<String, u64>,
-    /// Which reading they are of, and when it was made, if that is known.
+    /// The number of the reading and when it was made, if known.
     reading: Option<(u64, Instant)>,
 }
 
@@ -86,7 +86,7 @@ impl From<Counted> for Totals {
 }
 
 impl Totals {
-    /// Those of this list.
+    /// Adds up the totals of this list.
     pub fn new(list: impl IntoIterator<Item = Total>) -> Self {
         let mut totals = Self::default();
         for total in list {
@@ -114,7 +114,7 @@ impl Totals {
         Some(Self::new(counts.iter().map(total)))
     }
 
-    /// The time between an earlier reading of the kernel's counters and this one; none if they are the same.
+    /// The time between an earlier reading of the kernel's counters and this one; `None` if both are the same reading.
     pub fn since(&self, earlier: &Self) -> Option<Duration> {
         let ((before, then), (now, at)) = (earlier.reading?, self.reading?);
         (before != now).then(|| at.saturating_duration_since(then)).filter(|time| !time.is_zero())
@@ -125,22 +125,22 @@ impl Totals {
         self.services.is_empty() && self.refused.is_empty()
     }
 
-    /// Those of a Service.
+    /// New connections of a Service.
     pub fn of_service(&self, service: &ObjectName) -> u64 {
         self.services.get(&commented(service.to_string())).copied().unwrap_or_default()
     }
 
-    /// Those to a Service that were refused or dropped, since it had no endpoints.
+    /// Connections to a Service that were refused or dropped because it had no endpoints.
     pub fn refused(&self, service: &ObjectName) -> u64 {
         self.refused.get(&commented(service.to_string())).copied().unwrap_or_default()
     }
 
-    /// Those of a port of a Service in one family.
+    /// New connections of a port of a Service in one family.
     pub fn of_port(&self, service: &ObjectName, port: &str, family: Family) -> u64 {
         self.ports.get(&(owner(service, port), family)).copied().unwrap_or_default()
     }
 
-    /// Those of an endpoint of a port of a Service.
+    /// New connections of an endpoint of a port of a Service.
     pub fn of_endpoint(&self, service: &ObjectName, port: &str, endpoint: SocketAddr) -> u64 {
         self.endpoints.get(&(owner(service, port), endpoint)).copied().unwrap_or_default()
     }
@@ -150,7 +150,7 @@ fn owner(service: &ObjectName, port: &str) -> String {
     commented(if port.is_empty() { service.to_string() } else { format!("{service}:{port}") })
 }
 
-/// The text as it is in the comment of an element, which has a longest length.
+/// The text as it appears in the comment of an element, whose length is limited.
 fn commented(text: String) -> String {
     let text: Arc<str> = text.into();
     let element = Element::member().with_comment(&text);

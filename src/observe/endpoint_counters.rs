@@ -1,4 +1,4 @@
-//! Reads the kernel's counters of connections on a thread of its own, so that neither commits nor scrapes wait for them.
+//! Reads the kernel's counters of connections on a separate thread, so that neither commits nor scrapes wait for them.
 
 use std::{
     io,
@@ -16,15 +16,15 @@ use crate::{
 
 /// Time between readings.
 const PERIOD: Duration = Duration::from_secs(10);
-/// What was read so long ago is new enough.
+/// A reading that is no older than this is recent enough.
 const MOMENT: Duration = Duration::from_millis(200);
-/// Readings take at most one part in so many of the time: large maps are read less often.
+/// Readings take at most 1/`SHARE` of the time: large maps are read less often.
 const SHARE: u32 = 50;
-/// Most frontends and endpoints at slots, in both families, that are read: a third of a second of the kernel's time.
+/// Most frontends, and endpoints at slots, that are read, over both families: a third of a second of the kernel's time.
 const ELEMENTS: usize = 100_000;
 
-/// Reads the counters of the tables of this name for as long as the process lives. The first reading, before this
-/// returns, covers the counts of an earlier run.
+/// Reads the counters of the tables of this name for as long as the process lives. The first reading happens before
+/// this returns and covers the counts of an earlier run.
 pub fn follow(table: Name, connections: Connections) -> io::Result<Counters> {
     let mut follower = Follower { table, connections, problem: None, readings: 0, last: None };
     follower.read();
@@ -41,7 +41,7 @@ pub fn follow(table: Name, connections: Connections) -> io::Result<Counters> {
     Ok(counters)
 }
 
-/// The counters, to be read at any time; clones read the same.
+/// The counters, which can be read at any time; clones share them.
 #[derive(Clone)]
 pub struct Counters(Arc<Mutex<Follower>>);
 
@@ -50,13 +50,13 @@ impl Counters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// New connections since the agent started, as last read; nothing while they are being read.
+    /// New connections since the agent started, as of the last reading; `None` while a reading is in progress.
     pub fn recent(&self) -> Option<Counted> {
         self.0.try_lock().ok().map(|follower| follower.counted())
     }
 
-    /// New connections since the agent started. Reads the kernel's counters, unless they were read a moment ago or take
-    /// long.
+    /// New connections since the agent started. Reads the kernel's counters, unless the last reading is recent enough
+    /// or a reading takes long.
     pub fn read(&self) -> Counted {
         let mut follower = self.lock();
         if follower.last.is_none_or(|(at, took)| at.elapsed() > MOMENT.max(took * SHARE)) {
@@ -71,7 +71,7 @@ pub(super) struct Follower {
     connections: Connections,
     /// Why the last reading failed.
     problem: Option<String>,
-    /// How often it has read.
+    /// Number of readings so far.
     readings: u64,
     /// When the last reading ended, and how long it took.
     last: Option<(Instant, Duration)>,
@@ -87,7 +87,7 @@ impl Follower {
         }
     }
 
-    /// Reads once; returns how long that took.
+    /// Reads the counters once; returns how long that took.
     fn read(&mut self) -> Duration {
         let start = Instant::now();
         let problem = match nftables::read_counts(&self.table, ELEMENTS) {

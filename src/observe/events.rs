@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portolan_rules::model::ObjectName;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// The capacity of the queue of Events to be written. More are dropped: Events are best effort.
+/// The capacity of the queue of Events to be written. Further Events are dropped: Events are best effort.
 const CAPACITY: usize = 256;
 
 /// A Warning about a Service (`events.k8s.io/v1` `Event`).
@@ -21,12 +21,12 @@ pub struct Warning {
     pub note: Arc<str>,
 }
 
-/// Records Warnings, which the source of the cluster writes to the API server. Never blocks.
+/// Records Warnings, which the cluster source writes to the API server. Never blocks.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Option<Sender<Warning>>);
 
 impl Recorder {
-    /// A recorder and the queue of its Warnings. [`Recorder::default`] discards them.
+    /// Returns a recorder and the queue of its Warnings. [`Recorder::default`] discards them.
     pub fn new() -> (Self, Receiver<Warning>) {
         let (sender, receiver) = channel(CAPACITY);
         (Self(Some(sender)), receiver)

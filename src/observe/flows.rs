@@ -1,4 +1,4 @@
-//! Live connections of Services, of what connection tracking has.
+//! Live connections of Services, from the kernel's connection tracking.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::kernel::conntrack::Flow;
 pub struct Row {
     /// The Service, as `namespace/name`.
     pub service: Arc<str>,
-    /// The name of its port.
+    /// The name of the Service's port.
     pub port: Arc<str>,
     /// The endpoint that answers.
     pub endpoint: SocketAddr,
@@ -31,17 +31,17 @@ pub struct Row {
     pub protocol: &'static str,
     /// The state in connection tracking.
     pub state: &'static str,
-    /// Since when it is there, where the kernel keeps that.
+    /// How long the flow has existed, if the kernel records that.
     pub age_seconds: Option<u64>,
-    /// When it is forgotten if nothing more comes.
+    /// Time until the flow is forgotten if no more packets arrive.
     pub expires_seconds: Option<u64>,
-    /// Bytes in both directions, where the kernel counts them.
+    /// Bytes in both directions, if the kernel counts them.
     pub bytes: Option<u64>,
-    /// Why the endpoint takes no new connections, if it does not.
+    /// Why the endpoint takes no new connections; `None` if it takes them.
     pub stale: Option<&'static str>,
 }
 
-/// What leads to a port of a Service.
+/// The port of a Service that a frontend leads to.
 #[derive(Debug)]
 struct Target<'a> {
     /// The Service, as `namespace/name`.
@@ -50,7 +50,7 @@ struct Target<'a> {
     policy: TrafficPolicy,
 }
 
-/// The frontends of Services that are served, by protocol and address.
+/// The frontends of the Services that are served, by protocol and address.
 #[derive(Debug)]
 pub struct Frontends<'a> {
     targets: HashMap<(Protocol, SocketAddr), Target<'a>>,
@@ -59,7 +59,7 @@ pub struct Frontends<'a> {
 }
 
 impl<'a> Frontends<'a> {
-    /// Those of these Services, node ports at each address of this node.
+    /// The frontends of these Services, with node ports at each address of this node.
     pub fn of(view: &View<'_>, services: &'a [ExplainedService]) -> Self {
         let node_addresses = Family::ALL.map(|family| view.compiler.node_port_addresses(family));
         let mut targets = HashMap::new();
@@ -87,18 +87,18 @@ impl<'a> Frontends<'a> {
         Self { targets, now: Timestamp::now().as_second() }
     }
 
-    /// Where connections to them go.
+    /// The destinations of connections to these frontends.
     pub fn destinations(&self) -> Vec<(Protocol, SocketAddr)> {
         self.targets.keys().copied().collect()
     }
 
-    /// A flow, if it is one of these Services.
+    /// The row of a flow; `None` if the flow belongs to none of these Services.
     pub fn row(&self, flow: &Flow) -> Option<Row> {
         let Target { service, port, policy } = self.targets.get(&(flow.protocol, flow.frontend))?;
         let endpoint = port.endpoints.iter().find(|endpoint| endpoint.at == flow.endpoint);
         let stale = match endpoint {
             None => Some("gone"),
-            // Pods and this node may use those of the other policy.
+            // Pods and this node may use the endpoints of the other policy.
             Some(endpoint) if endpoint.cluster.is_none() || endpoint.local.is_none() => None,
             Some(endpoint) => endpoint.left_out(*policy).map(Reason::code),
         };

@@ -28,9 +28,9 @@ pub struct Health {
 
 #[derive(Clone, Debug, Default)]
 struct Facts {
-    /// Since when the oldest change waits that is not in the kernel.
+    /// Since when the oldest change that is not in the kernel has waited.
     waiting_since: Option<Moment>,
-    /// Since when the oldest change waits that the reconciler has not taken up.
+    /// Since when the oldest change that the reconciler has not taken up has waited.
     arrived: Option<Moment>,
     /// When the kernel was last made equal to the input.
     synced: Option<Timestamp>,
@@ -39,7 +39,7 @@ struct Facts {
     contested: bool,
     /// Number of Services that the kernel refuses.
     quarantined: usize,
-    /// The kinds of which news is expected, and when the last came.
+    /// The kinds of which news is expected, and when the last news came.
     heard: BTreeMap<Kind, Option<Moment>>,
 }
 
@@ -50,14 +50,14 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The health of a proxy that is unhealthy when a change has waited for twice the sync period, as kube-proxy is.
+    /// The health of a proxy that is unhealthy once a change has waited for twice the sync period, as with kube-proxy.
     pub fn new(sync_period: Duration) -> Self {
         let facts = Facts { node_eligible: true, ..Facts::default() };
         Self { patience: sync_period.saturating_mul(2), facts: Arc::new(Mutex::new(facts)) }
     }
 
-    /// Expects news of these kinds from now on: without any for [`FRESH`], their objects are stale and the proxy is not
-    /// ready. For sources that can fall silent, as a watch can.
+    /// Expects news of these kinds from now on: without any news for [`FRESH`], their objects are stale and the proxy
+    /// is not ready. For sources that can fall silent, such as watches.
     pub fn expect_news_of(&self, kinds: impl IntoIterator<Item = Kind>) {
         let mut facts = self.facts();
         for kind in kinds {
@@ -65,8 +65,8 @@ impl Health {
         }
     }
 
-    /// Notes that the API server sent something about objects of this kind, if only a bookmark: what is known of them
-    /// is fresh.
+    /// Notes that the API server sent something about objects of this kind, even if only a bookmark: the known objects
+    /// are fresh.
     pub fn heard(&self, kind: Kind) {
         self.facts().heard.insert(kind, Some(Moment::now()));
     }
@@ -81,13 +81,13 @@ impl Health {
         self.facts().arrived.get_or_insert_with(Moment::now);
     }
 
-    /// Notes that the reconciler has taken up all changes: they wait to reach the kernel.
+    /// Notes that the reconciler has taken up all changes: they now wait to reach the kernel.
     pub fn taken_up(&self) {
         let mut facts = self.facts();
         facts.waiting_since = [facts.waiting_since, facts.arrived.take()].into_iter().flatten().min();
     }
 
-    /// Notes that the kernel may differ from the input: there is something to do, as if a change waited.
+    /// Notes that the kernel may differ from the input: counts as a waiting change.
     pub fn out_of_sync(&self) {
         self.queued();
     }
@@ -110,12 +110,12 @@ impl Health {
     }
 
     /// Notes whether load balancers may send traffic to this node: its object exists, is not being deleted, and
-    /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). They may until this is called.
+    /// has no taint `ToBeDeletedByClusterAutoscaler` (KEP-3836). Until the first call, they may.
     pub fn set_node_eligible(&self, eligible: bool) {
         self.facts().node_eligible = eligible;
     }
 
-    /// The health now.
+    /// The current health.
     pub fn report(&self) -> Report {
         self.report_at(Moment::now())
     }
@@ -141,7 +141,7 @@ impl Health {
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
-        // A thread that panicked left valid values.
+        // A thread that panicked left valid values behind.
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -152,7 +152,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(30);
 
-    /// The report this many seconds after the oldest change, or after now.
+    /// The report this many seconds after the oldest waiting change; after now if no change waits.
     fn after(health: &Health, seconds: u64) -> Report {
         let since = health.facts().waiting_since.unwrap_or_else(Moment::now);
         health.report_at(since + Duration::from_secs(seconds))

@@ -1,4 +1,4 @@
-//! The last commits: what they changed and why, and the last that failed (kubernetes#74677).
+//! The last commits: what they changed and why, and the last failed commit (kubernetes#74677).
 
 use std::{
     collections::VecDeque,
@@ -16,24 +16,24 @@ use crate::api::ObjectId;
 /// How many commits are kept.
 const KEPT: usize = 50;
 
-/// What a reconcile did, in short.
+/// A summary of a reconcile.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// When it ended.
+    /// When the reconcile ended.
     pub at: Timestamp,
     /// Why it was made.
     pub cause: Cause,
-    /// Whether the kernel is equal to the state since then.
+    /// Whether the kernel has been equal to the state since then.
     pub succeeded: bool,
-    /// What the kernel or the connection to it said if it failed.
+    /// The error of the kernel or of the connection to it, if the reconcile failed.
     pub error: Option<Box<str>>,
     /// How long it took.
     pub duration: Duration,
     /// Number of operations.
     pub operations: usize,
-    /// Number of changed Services and slices that asked for it.
+    /// Number of changed Services and slices that caused the reconcile.
     pub changes: usize,
-    /// The first of them.
+    /// The first of these objects.
     pub objects: Vec<ObjectId>,
     /// The first operations.
     pub sample: Vec<Sampled>,
@@ -51,17 +51,17 @@ pub struct History {
 struct Kept {
     /// The newest last.
     commits: VecDeque<Committed>,
-    /// The last that failed, however long ago.
+    /// The last failed commit, however long ago.
     failure: Option<Committed>,
 }
 
 impl History {
-    /// Of commits to tables of this name.
+    /// An empty history of commits to tables of this name.
     pub fn new(table: Name) -> Self {
         Self { table, kept: Arc::default() }
     }
 
-    /// The last commits, the newest first, and the last that failed.
+    /// The last commits, newest first, and the last failed commit.
     pub fn commits(&self) -> (Vec<Committed>, Option<Committed>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         (kept.commits.iter().rev().cloned().collect(), kept.failure.clone())
@@ -72,7 +72,7 @@ impl History {
         commit.sample.iter().map(|operation| operation.text(&self.table)).collect()
     }
 
-    /// All of that, as JSON.
+    /// The last commits and the last failed commit, as JSON.
     pub fn to_json(&self) -> Value {
         let (commits, failure) = self.commits();
         let commits: Vec<Value> = commits.iter().map(|commit| self.value(commit)).collect();

@@ -15,19 +15,20 @@ use tracing_subscriber::{
 use crate::config::settings::LoggingSettings;
 use line::{Context, OWN};
 
-/// From this verbosity on, other crates are logged at our level.
+/// From this verbosity on, other crates are logged at the agent's level.
 const OTHERS: u32 = 8;
 
-/// Where kube warns for every connection that it does not check certificates, and that a file of authorities cannot be
-/// read. The source of the cluster logs both once.
+/// The target under which kube warns, for every connection, that it does not check certificates or cannot read a file
+/// of certificate authorities. The cluster source logs each of these once.
 const KUBE_TLS: &str = "kube_client::client::tls";
 
-/// Starts logging to standard error. Verbosity is klog's: 4 and more is for debugging, 8 and more includes other crates.
+/// Starts logging to standard error. Verbosity is klog's: 4 and above is for debugging, 8 and above includes other
+/// crates.
 pub fn start(settings: LoggingSettings) {
     let format: Format = if settings.is_json { line::json } else { line::klog };
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
-        // A line that cannot be written is lost; reporting that on the same stream would end the thread.
+        // A line that cannot be written is lost: reporting that on the same stream would end the thread.
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .event_format(format)
@@ -36,7 +37,7 @@ pub fn start(settings: LoggingSettings) {
     let _ = subscriber.with(targets(settings.verbosity)).try_init();
 }
 
-/// The filter of a verbosity.
+/// The filter for a verbosity.
 fn targets(verbosity: u32) -> Targets {
     let level = match verbosity {
         0..=3 => LevelFilter::INFO,

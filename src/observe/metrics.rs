@@ -56,18 +56,18 @@ struct Inner {
     notes: Mutex<Notes>,
 }
 
-/// What `/statusz` shows besides numbers.
+/// The parts of `/statusz` that are not numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     /// The last reconcile that succeeded, and when it ended.
     pub last_success: Option<(Timestamp, Reconcile)>,
-    /// The last that failed.
+    /// When the last failed reconcile ended.
     pub last_failure: Option<Timestamp>,
     /// Number of Services programmed.
     pub services: usize,
     /// Services that the kernel refuses.
     pub quarantined: Vec<ObjectName>,
-    /// The last problems with Services, the oldest first.
+    /// The last problems with Services, oldest first.
     pub problems: Vec<(Timestamp, Problem)>,
 }
 
@@ -139,8 +139,8 @@ impl Metrics {
         Connections::new(&self.0.register)
     }
 
-    /// Every metric that there can be, with those of connections; not those of the process, which Prometheus' own clients
-    /// have as well.
+    /// Every metric that can exist, including those of connections but not those of the process, which Prometheus' own
+    /// clients have as well.
     pub fn declared() -> Vec<Declared> {
         let metrics = Self::default();
         let _connections = metrics.connections();
@@ -152,7 +152,7 @@ impl Metrics {
         self.0.api.clone()
     }
 
-    /// Counts an answer of the health server.
+    /// Counts a response of the health server.
     pub fn probed(&self, probe: Probe, code: u16) {
         let answers = match probe {
             Probe::Healthz => &self.0.kube_proxy.healthz,
@@ -162,27 +162,27 @@ impl Metrics {
         answers.with_label_values(&[code.to_string()]).inc();
     }
 
-    /// What `GET /metrics` answers.
+    /// The response to `GET /metrics`.
     pub fn text(&self, health: &Health) -> String {
         self.0.now.set(&health.report());
-        // kube-proxy has a gauge whose name is that of a counter, and dashboards use that name. It goes out without a
-        // type, so that checks of the format accept it.
+        // kube-proxy has a gauge whose name ends like a counter's, and dashboards use that name. Its type is reported
+        // as untyped, so that format checkers accept it.
         let declared = |r#type| format!("# TYPE {MISNAMED} {type}\n");
         encode(&self.0.register.registry).replacen(&declared("gauge"), &declared("untyped"), 1)
     }
 
-    /// What `/statusz` shows besides numbers.
+    /// The parts of `/statusz` that are not numbers.
     pub fn notes(&self) -> Notes {
         self.notes_mut().clone()
     }
 
     fn notes_mut(&self) -> MutexGuard<'_, Notes> {
-        // A thread that panicked left valid values.
+        // A thread that panicked left valid values behind.
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What `GET /metrics/slis` answers: the outcome of each health check, as Kubernetes components show it.
+/// The response to `GET /metrics/slis`: the outcome of each health check, as Kubernetes components report it.
 pub fn slis(health: &Health) -> String {
     let report = health.report();
     let register = Register::default();
@@ -198,7 +198,7 @@ pub fn slis(health: &Health) -> String {
 
 fn encode(registry: &Registry) -> String {
     let mut text = Vec::new();
-    // Writing to a vector does not fail, and the registry has checked all families.
+    // Writing to a vector does not fail, and the registry has checked all metric families.
     let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
     String::from_utf8(text).unwrap_or_default()
 }
@@ -220,14 +220,14 @@ mod tests {
         let now = || Timestamp::now().as_second();
         let before = now();
         let started = value("process_start_time_seconds");
-        // `ps` works it out in the same way; it rounds otherwise.
+        // `ps` computes it in the same way but rounds differently.
         let output = std::process::Command::new("ps")
             .args(["-o", "etimes=", "-p", &std::process::id().to_string()])
             .output()
             .unwrap();
         let elapsed: i64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
-        // `ps` looked at some moment between these. It leaves up to a second out, and the metric two: one of the time at which
-        // the machine was started, and one of the time since.
+        // `ps` ran at some moment between these two. It omits up to one second, and the metric up to two: one of the
+        // time at which the machine was started, and one of the time since.
         let possible = before - elapsed - 3..=now() - elapsed + 1;
         assert!(elapsed >= 1 && possible.contains(&started), "{possible:?} {elapsed} {started}");
     }

@@ -1,4 +1,4 @@
-//! Questions to the reconciler: what it holds, for the commands that explain and for pages.
+//! Queries to the reconciler about what it holds, for the commands that explain and for pages.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -19,24 +19,24 @@ use portolan_rules::{
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::timeout};
 
-/// How long an answer may take: the reconciler may be committing to a kernel that holds very much.
+/// How long an answer may take: the reconciler may be committing to a kernel that holds a lot.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which Services, with their slices, are wanted. What decides on their frontends comes with them.
+/// Which Services, with their slices, are wanted. Services that contend for the same frontends are included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// All of them.
     All,
-    /// Those of a namespace.
+    /// The Services of a namespace.
     Namespace(Box<str>),
-    /// One.
+    /// One Service.
     Service(ObjectName),
-    /// Those that name this address, or this number as a node port.
+    /// The Services that name this address, or this port as a node port.
     Frontend(SocketAddr),
 }
 
 impl Wanted {
-    /// No Service: nothing is at no address.
+    /// No Service: no Service has the unspecified address.
     pub const NOTHING: Self = Self::Frontend(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
 
     /// The Services with these names; without names, those of a namespace, or all.
@@ -48,7 +48,7 @@ impl Wanted {
         }
     }
 
-    /// The namespace that the wanted Services are in, if it is one.
+    /// The namespace that the wanted Services are in, if there is a single one.
     pub fn namespace(&self) -> Option<&str> {
         match self {
             Self::All | Self::Frontend(_) => None,
@@ -57,25 +57,25 @@ impl Wanted {
         }
     }
 
-    /// What says where connections go, to a destination as `trace` takes it. Nothing if it is none.
+    /// The Services that decide where connections to a destination, as `trace` accepts it, go. `None` if it is invalid.
     pub fn of_destination(to: &str) -> Option<Self> {
         if let Ok(address) = to.parse() {
             return Some(Self::Frontend(address));
         }
         if let Some(port) = to.strip_prefix(':').and_then(|port| port.parse().ok()) {
-            // At no address in particular.
+            // A node port, at no particular address.
             return Some(Self::Frontend(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)));
         }
         service_name(to).map(|(name, _)| Self::Service(name))
     }
 }
 
-/// A question, and where the answer goes.
+/// A query, and where the answer goes.
 #[derive(Debug)]
 pub struct Query {
     /// What is wanted.
     pub wanted: Wanted,
-    /// Takes the answer; the question is over when it is dropped.
+    /// Takes the answer; the query ends when this is dropped.
     pub reply: oneshot::Sender<Snapshot>,
 }
 
@@ -84,15 +84,15 @@ pub struct Query {
 pub struct Snapshot {
     /// This node.
     pub node: Node,
-    /// What the rules depend on.
+    /// The configuration that the rules depend on.
     pub config: Config,
     /// The addresses that answer node ports.
     pub node_port_addresses: Vec<IpAddr>,
-    /// The addresses that are this node's.
+    /// The addresses of this node.
     pub node_ips: Vec<IpAddr>,
     /// The networks of ClusterIPs.
     pub service_cidrs: Vec<IpNetwork>,
-    /// The Services that are wanted. They and their slices are written one by one ([`super::state_values`]).
+    /// The wanted Services. They and their slices are serialized separately ([`super::state_values`]).
     #[serde(skip)]
     pub services: Vec<Arc<Service>>,
     /// Their slices.
@@ -102,12 +102,12 @@ pub struct Snapshot {
     pub total: usize,
     /// The Services that changed and are not in the kernel yet.
     pub waiting: BTreeSet<ObjectName>,
-    /// The Services that the kernel refuses, each with its words.
+    /// The Services that the kernel refuses, each with the kernel's error.
     pub quarantined: Vec<(ObjectName, String)>,
 }
 
 impl Snapshot {
-    /// The same with no other Services than these.
+    /// A copy with only these Services and their slices.
     #[must_use]
     pub fn only(&self, names: &HashSet<&ObjectName>) -> Self {
         let has_slice = |slice: &EndpointSlice| {
@@ -121,7 +121,7 @@ impl Snapshot {
         }
     }
 
-    /// Compiles it as the agent does that holds it, with the slots and numbers of what the kernel holds.
+    /// Compiles the snapshot as the agent that holds it does, with the slots and numbers that the kernel holds.
     pub fn compile(&self, kernel: &Ruleset) -> Compiled {
         let mut state = State::new(self.node.clone());
         state.replace_services(self.services.iter().map(|it| (it.name.clone(), it.clone())).collect());
@@ -137,7 +137,7 @@ impl Snapshot {
     }
 }
 
-/// Asks the reconciler; clones ask the same.
+/// Queries the reconciler; clones query the same one.
 #[derive(Clone)]
 pub struct Asker(Arc<dyn Fn(Query) -> bool + Send + Sync>);
 
@@ -147,15 +147,15 @@ pub struct Asker(Arc<dyn Fn(Query) -> bool + Send + Sync>);
 pub struct Unanswered;
 
 impl Asker {
-    /// Asks through this, which is false if the reconciler is gone, and never waits.
+    /// Creates an asker that calls `ask`, which returns false if the reconciler is gone and never waits.
     pub fn new(ask: impl Fn(Query) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a query and waits for the answer.
     ///
     /// # Errors
-    /// None came in time.
+    /// No answer came in time.
     pub async fn ask(&self, wanted: Wanted) -> Result<Snapshot, Unanswered> {
         let (reply, answer) = oneshot::channel();
         if !(self.0)(Query { wanted, reply }) {

@@ -1,4 +1,4 @@
-//! Reports of the agent's work, for metrics and log lines.
+//! The agent's reports of its work, for metrics and log lines.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
 
 /// How many objects and operations of a reconcile are kept.
 const NAMED: usize = 8;
-/// The longest text of an operation or an error.
+/// The longest text of an operation or an error, in characters.
 pub(super) const LONGEST: usize = 1000;
 
 /// A report of the agent.
@@ -26,20 +26,20 @@ pub(super) const LONGEST: usize = 1000;
 pub enum Report<'a> {
     /// A reconcile ended.
     Reconciled(&'a Reconcile),
-    /// A reconcile succeeded and programmed this.
+    /// A reconcile succeeded, and the kernel now holds this.
     Programmed(&'a State, &'a Compiler),
     /// A search for stale flows ended.
     FlowsRemoved {
         /// What was removed.
         removal: FlowRemoval,
-        /// Whether the search is to be retried.
+        /// Whether the search will be retried.
         pending: bool,
     },
     /// A problem with a Service.
     Problem(&'a Problem),
 }
 
-/// Both receive them.
+/// Both observers receive each report.
 impl<A: Observer, B: Observer> Observer for (A, B) {
     fn report(&self, report: Report<'_>) {
         self.0.report(report);
@@ -49,7 +49,7 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
 
 /// Receives the agent's reports. Must not block.
 pub trait Observer: Send + Sync {
-    /// Receives one.
+    /// Receives a report.
     fn report(&self, report: Report<'_>);
 }
 
@@ -57,47 +57,47 @@ portolan_rules::named! {
     /// Why a reconcile was made.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
     pub enum Cause {
-        /// The first since the start.
+        /// The first reconcile since the start.
         #[default]
         Start = "start",
-        /// Something changed: a Service, a slice, the node, an address of the host.
+        /// A Service, a slice, the node, or an address of the host changed.
         Change = "change",
-        /// The last one failed, or left something to do.
+        /// The last reconcile failed, or left something to do.
         Retry = "retry",
         /// Another process changed our tables.
         Repair = "repair",
-        /// It was time to compare everything ([`crate::config::settings::SyncSettings::full_period`]).
+        /// A full comparison was due ([`crate::config::settings::SyncSettings::full_period`]).
         Period = "period",
     }
 }
 
-/// One reconcile: compile, compare, commit. There is one report for each, whether it succeeded or not, also if
-/// there was nothing to do.
+/// One reconcile: compile, compare, commit. There is one report for each reconcile, whether it succeeded or failed,
+/// even if there was nothing to do.
 ///
 /// Numbers by family are in the order of [`portolan_rules::ruleset::Family::ALL`]: `ip`, `ip6`. Both families go
-/// to the kernel in one transaction, so times are of both together.
+/// to the kernel in one transaction, so times cover both together.
 #[derive(Clone, Debug, Default)]
 pub struct Reconcile {
     /// Why it was made.
     pub cause: Cause,
-    /// Whether tables were read back and compared, rather than only what changed compiled.
+    /// Whether the tables were read back and compared; otherwise only the changes were compiled.
     pub full: bool,
-    /// Whether the kernel is now equal to the state, but for what is quarantined.
+    /// Whether the kernel is now equal to the state, except for quarantined Services.
     pub succeeded: bool,
-    /// All of it.
+    /// The total time.
     pub duration: Duration,
-    /// To read the kernel's tables back; zero if that was not done.
+    /// The time to read the kernel's tables back; zero if they were not read.
     pub dump: Duration,
-    /// To compile, and to compare.
+    /// The time to compile and compare.
     pub compile: Duration,
-    /// To encode the transactions.
+    /// The time to encode the transactions.
     pub encode: Duration,
-    /// In the kernel, committing; of transactions that it took.
+    /// The time of the kernel's commits; only of transactions that the kernel accepted.
     pub kernel: Duration,
-    /// Transactions that the kernel took.
+    /// Number of transactions that the kernel accepted.
     pub transactions: usize,
-    /// Transactions that it refused, or whose outcome is not known. More than one while a Service that cannot be
-    /// programmed is being found.
+    /// Number of transactions that the kernel refused, or whose outcome is unknown. More than one while a Service that
+    /// cannot be programmed is being searched for.
     pub failed_transactions: usize,
     /// Operations committed, by family.
     pub operations: [usize; 2],
@@ -106,37 +106,37 @@ pub struct Reconcile {
     /// Length of what was committed, in bytes.
     pub bytes: usize,
 
-    /// The first of the operations that were committed, up to eight.
+    /// The first of the committed operations, up to eight.
     pub sample: Vec<Sampled>,
-    /// Why it failed, if it did.
+    /// Why the reconcile failed; `None` if it did not.
     pub error: Option<String>,
 
     /// The first of the objects that changed since the last report, up to eight.
     pub objects: Vec<ObjectId>,
-    /// Changes of Services that came since the last report, whether or not they made it to the kernel.
+    /// Number of changes of Services since the last report, whether or not they reached the kernel.
     pub service_changes: usize,
-    /// Changes of `EndpointSlices` that came since the last report.
+    /// Number of changes of `EndpointSlices` since the last report.
     pub slice_changes: usize,
-    /// When the newest of these changes, or of anything else that asked for a reconcile, came; `None` if nothing
-    /// did since the last report.
+    /// When the newest of these changes, or of any other cause of a reconcile, came; `None` if there has been none
+    /// since the last report.
     pub queued: Option<Timestamp>,
-    /// When the changes of endpoints that the kernel now holds began, by the annotations of the slices.
-    /// Empty unless it succeeded; those of a failed reconcile are in the report of the next that succeeds.
+    /// When the changes of endpoints that the kernel now holds began, according to the annotations of the slices.
+    /// Empty if the reconcile failed; its triggers are then in the report of the next one that succeeds.
     pub triggers: Vec<Timestamp>,
 
     /// Number of Services that the kernel refuses.
     pub quarantined: usize,
-    /// Number of those that this reconcile found.
+    /// Number of Services that this reconcile found to be refused.
     pub newly_quarantined: usize,
-    /// Number of operations that undid a change that another process made to our tables; zero if there was none.
+    /// Number of operations that undid another process's change to our tables; zero if there was no such change.
     pub repair_operations: usize,
-    /// Number of elements of each set and map, and how many it is declared for; without dynamic ones.
+    /// Number of elements of each set and map, and its declared size; without dynamic sets and maps.
     pub sets: Vec<SetSize>,
     /// Number of classes in use, by family.
     pub classes: [usize; 2],
 }
 
-/// An operation that is kept: an element, of which there are many, as it is, and all else as text.
+/// An operation that is kept. Elements are numerous and kept as they are; other operations are kept as text.
 #[derive(Clone, Debug)]
 pub enum Sampled {
     /// An element that was added or removed.
@@ -146,7 +146,7 @@ pub enum Sampled {
 }
 
 impl Sampled {
-    /// Keeps an operation on tables of this name.
+    /// Samples an operation on tables of this name.
     pub fn new(family: Family, operation: &Operation, table: &Name) -> Self {
         match operation {
             Operation::AddElement { .. } | Operation::DeleteElement { .. } => {
@@ -165,7 +165,7 @@ impl Sampled {
     }
 }
 
-/// A text of at most [`LONGEST`] characters.
+/// Shortens a text to [`LONGEST`] characters, and `…` if any were cut.
 pub(super) fn shortened(mut text: String) -> Box<str> {
     if let Some((end, _)) = text.char_indices().nth(LONGEST) {
         text.truncate(end);
@@ -181,9 +181,9 @@ pub struct FlowRemoval {
     pub protocol: Protocol,
     /// Flows removed from connection tracking, by family.
     pub removed: [usize; 2],
-    /// The time to find and to remove them.
+    /// The time to find and remove them.
     pub duration: Duration,
-    /// Whether that failed, and is to be retried.
+    /// Whether the search failed and will be retried.
     pub failed: bool,
 }
 

@@ -22,8 +22,8 @@ use crate::{
 };
 use listen::Server;
 
-/// Starts all servers on a thread of their own. SIGTERM and SIGINT call `stop` there; the servers then go on until
-/// the process ends. The reconciler keeps what is returned.
+/// Starts all servers on a thread of their own. SIGTERM and SIGINT call `stop` on that thread; the servers then
+/// continue until the process ends. The reconciler keeps the returned value.
 pub fn start(
     shared: &Shared,
     recorder: Recorder,
@@ -68,7 +68,7 @@ pub fn start(
                 _ = interrupt.recv() => {}
             }
             stop();
-            // The process ends soon; until then requests are answered.
+            // The process ends soon; until then, requests are answered.
             std::future::pending::<()>().await;
         });
     };
@@ -76,10 +76,10 @@ pub fn start(
     Ok(service_health)
 }
 
-/// Raises the limit of open files to the hard limit: each health check of a Service takes a socket for each address, and
-/// the usual soft limit of 1,024 exists for the sake of `select(2)`.
+/// Raises the limit of open files to the hard limit: each health check of a Service takes a socket for each address,
+/// and the usual soft limit of 1,024 exists only for `select(2)`.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    // If that fails, sockets beyond the limit fail to bind, which is logged.
+    // If this fails, sockets beyond the limit fail to bind, which is logged.
     let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
 }

@@ -1,5 +1,5 @@
-//! What the agent holds, as text: a line about the agent itself, then its objects as a `v1` `List`, which every command
-//! reads as manifests. Commands that ask the agent take the same as [values](super::state_values).
+//! The agent's state as text: a line about the agent itself, then its objects as a `v1` `List`, which every command
+//! reads as manifests. Commands that query the agent receive the same as [values](super::state_values).
 
 use std::{mem, sync::Arc};
 
@@ -12,20 +12,20 @@ use super::{
 };
 use crate::api::write;
 
-/// The length of a part of the text. Objects are written while it is sent, part by part.
+/// The length of a part of the text. Objects are written part by part, while the text is sent.
 const PART: usize = 32 << 10;
 
-/// What a snapshot is written as.
+/// The format of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A line about the agent, and a `List` of API objects.
     Manifest,
-    /// What [`super::state_values`] reads.
+    /// The format that [`super::state_values`] reads.
     Values,
 }
 
-/// What the agent says of itself, and its snapshot, part by part. Each is written when it is asked for, so that the whole is
-/// never in memory.
+/// The agent's state and its snapshot, part by part. Each part is written on demand, so that the whole text is never in
+/// memory.
 pub fn parts(
     format: Format,
     state: &AgentState,
@@ -46,7 +46,7 @@ pub fn parts(
     })
 }
 
-/// What comes first, and then each object.
+/// The head, and then each object.
 type Text = (Vec<u8>, Box<dyn Iterator<Item = Vec<u8>> + Send>);
 
 fn manifest(state: &AgentState, mut snapshot: Snapshot) -> Text {
@@ -69,7 +69,7 @@ fn values(state: &AgentState, mut snapshot: Snapshot) -> Text {
     (head, Box::new(arrays(services).chain(arrays(slices))))
 }
 
-/// Some objects at a time.
+/// Arrays of up to [`AT_ONCE`] objects each.
 fn arrays<T: Serialize>(objects: Vec<Arc<T>>) -> impl Iterator<Item = Vec<u8>> {
     let mut rest = objects.into_iter();
     std::iter::from_fn(move || {
@@ -78,12 +78,12 @@ fn arrays<T: Serialize>(objects: Vec<Arc<T>>) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// The text of an object that follows on another.
+/// The text of an object that follows another.
 fn another(object: &impl Serialize) -> Vec<u8> {
     json(b",\n".to_vec(), object)
 }
 
-/// Appends an object. Writing to a vector does not fail, and neither does serializing these.
+/// Appends an object. Neither writing to a vector nor serializing these objects fails.
 fn json(mut text: Vec<u8>, object: &impl Serialize) -> Vec<u8> {
     let _ = serde_json::to_writer(&mut text, object);
     text

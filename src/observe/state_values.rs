@@ -1,6 +1,6 @@
-//! What the agent holds, for commands on its node: values of `MessagePack`, each after its length in bytes (32 bits, big
-//! endian). First what the agent says of itself, the snapshot without its objects, and the numbers of its Services and of its
-//! slices; then arrays of these Services and slices.
+//! The agent's state, for commands on its node: `MessagePack` values, each after its length in bytes (32 bits, big
+//! endian). The first value holds the state of the agent, the snapshot without its objects, and the numbers of Services
+//! and slices. Arrays of these Services and slices follow.
 
 use std::{
     io::Read,
@@ -16,16 +16,16 @@ use super::{agent_state::AgentState, query::Snapshot};
 /// How many objects are in one array.
 pub(super) const AT_ONCE: usize = 16;
 
-/// So many objects are worth a second thread.
+/// From this number of objects on, a second thread pays off.
 const MANY: usize = 1_000;
 
-/// A value. Serializing these does not fail.
+/// Serializes a value after its length. Serializing these values does not fail.
 pub(super) fn value(value: &impl Serialize) -> Vec<u8> {
     let value = rmp_serde::to_vec(value).unwrap_or_default();
     [&(value.len() as u32).to_be_bytes()[..], &value].concat()
 }
 
-/// Reads what the agent says of itself, and its snapshot, as they come.
+/// Reads the agent's state and its snapshot, decoding values as they arrive.
 pub fn read(from: impl Read + Send) -> Result<(AgentState, Snapshot), Error> {
     let mut from = from;
     let head = next(&mut from, Vec::new())?;
@@ -36,7 +36,7 @@ pub fn read(from: impl Read + Send) -> Result<(AgentState, Snapshot), Error> {
     Ok((state, snapshot))
 }
 
-/// The next value, in this memory: decoding from it is quicker.
+/// Reads the next value into this buffer: decoding from memory is faster.
 fn next(from: &mut impl Read, mut value: Vec<u8>) -> Result<Vec<u8>, Error> {
     let mut length = [0; 4];
     from.read_exact(&mut length).map_err(Error::InvalidDataRead)?;
@@ -46,7 +46,7 @@ fn next(from: &mut impl Read, mut value: Vec<u8>) -> Result<Vec<u8>, Error> {
     Ok(value)
 }
 
-/// So many objects. Of many, a second thread decodes some.
+/// Reads this many objects. If there are many, a second thread decodes some of them.
 fn list<T: for<'a> Deserialize<'a> + Send + Sync>(
     from: &mut (impl Read + Send),
     count: usize,
