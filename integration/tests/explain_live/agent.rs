@@ -184,7 +184,7 @@ fn an_agent_takes_the_place_of_one_that_was_killed_and_only_of_that() {
         "--metrics-bind-address=",
     ];
     let other = Agent::spawn(&scene.lab.node_a, scene.manifests.path(), &second).unwrap();
-    let refused = || other.stderr().contains("another agent has the socket");
+    let refused = || other.stderr().contains("another agent is using the socket");
     assert!(eventually(PATIENCE, refused).is_some(), "{}", other.stderr());
     agent.kill().unwrap();
     let takes_over = || {

@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 
 use crate::api::Kind;
 
-/// What the API server sent is stale after this long without news. Real servers send a bookmark about every minute and
-/// end a watch within ten.
+/// Data of the API server is stale after this long without news. Real servers send a bookmark about every minute and
+/// end a watch within ten minutes.
 pub const FRESH: Duration = Duration::from_mins(10);
 
-/// How Go writes a time that was never set: what kube-proxy shows before its first sync.
+/// How Go writes a time that was never set: kube-proxy reports it before its first sync.
 const NEVER: &str = "0001-01-01T00:00:00Z";
-/// The kinds that must be fresh for a proxy to be ready. What it programs is right even if the others are stale.
+/// The kinds that must be fresh for a proxy to be ready. The kernel is programmed correctly even if other kinds are
+/// stale.
 const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 /// The names of the families in kube-proxy's answer.
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
@@ -25,18 +26,18 @@ pub struct Report {
     pub now: Timestamp,
     /// When the kernel was last made equal to the input.
     pub synced: Option<Timestamp>,
-    /// How long the oldest change has waited that is not in the kernel.
+    /// How long the oldest change that is not in the kernel has waited.
     pub waiting: Option<Duration>,
-    /// Whether that is less than twice the sync period.
+    /// Whether no change has waited for twice the sync period or longer.
     pub healthy: bool,
     /// Whether load balancers may send traffic to this node (KEP-3836).
     pub node_eligible: bool,
     /// Whether another process keeps changing the tables, so that the repair has to wait.
     pub contested: bool,
-    /// Number of Services that are left out because the kernel refuses them. The proxy is ready all the same: a user who
-    /// may create Services must not be able to take nodes out of service.
+    /// Number of Services that are left out because the kernel refuses them. The proxy is ready nevertheless: a user
+    /// who may create Services must not be able to take nodes out of service.
     pub quarantined: usize,
-    /// How long ago the last news of each kind came, of the kinds of which news is expected.
+    /// For each kind of which news is expected, how long ago the last news came; `None` if none has come yet.
     pub ages: Vec<(Kind, Option<Duration>)>,
 }
 
@@ -46,13 +47,13 @@ impl Report {
         self.healthy && self.node_eligible
     }
 
-    /// Whether the node serves the cluster's Services: it was programmed, no change waits for too long, and the input is
-    /// fresh.
+    /// Whether the node serves the cluster's Services: the kernel was programmed, no change has waited too long, no
+    /// other process keeps changing the tables, and the input is fresh.
     pub fn is_ready(&self) -> bool {
         self.unready_reasons().is_empty()
     }
 
-    /// Why the proxy is not ready, a sentence each; empty if it is.
+    /// Why the proxy is not ready, one sentence per reason; empty if it is ready.
     pub fn unready_reasons(&self) -> Vec<String> {
         let never = self.synced.is_none().then_some("the kernel has not been programmed yet");
         let waiting = self.waiting.filter(|_| !self.healthy);
@@ -71,7 +72,7 @@ impl Report {
         never.map(str::to_owned).into_iter().chain(waiting).chain(contested).chain(stale).collect()
     }
 
-    /// The body of `/livez`: kube-proxy's. Both families go to the kernel in one transaction, so they never
+    /// The body of `/livez`, in kube-proxy's format. Both families go to the kernel in one transaction, so they never
     /// differ.
     pub fn livez(&self) -> Value {
         let synced = self.synced.map_or_else(|| NEVER.to_owned(), |at| at.to_string());
@@ -87,7 +88,7 @@ impl Report {
         })
     }
 
-    /// The body of `/healthz`: the same, and whether the node is eligible.
+    /// The body of `/healthz`: that of `/livez`, and whether the node is eligible.
     pub fn healthz(&self) -> Value {
         let mut body = self.livez();
         if let Some(body) = body.as_object_mut() {

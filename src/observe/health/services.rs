@@ -20,7 +20,8 @@ use crate::tracked::{Change, Tracked};
 /// The servers' end.
 #[derive(Debug)]
 pub struct HealthChecks {
-    /// What Services answer, and on which addresses. Ports that could not be bound are tried again with each change.
+    /// The responses of Services, and the addresses to listen on. Ports that could not be bound are retried with each
+    /// change.
     pub changes: UnboundedReceiver<Change<HealthCheck>>,
     /// Number of sockets that could not be bound. If there are any, each reconcile sends a change.
     pub failing: Arc<AtomicUsize>,
@@ -40,17 +41,18 @@ impl ServiceHealth {
         (Self { checks, failing: failing.clone() }, HealthChecks { changes, failing })
     }
 
-    /// Notes which Services are about to be compiled. To be called before they are: the compiler takes that list.
+    /// Notes which Services are about to be compiled. Must be called before the compiler runs, since it takes that
+    /// list.
     pub fn note(&mut self, state: &State) {
         self.checks.note(state, |service| service.health_check_node_port.is_some());
     }
 
-    /// Sends the servers the addresses on which to answer.
+    /// Sends the servers the addresses to listen on.
     pub fn set_addresses(&mut self, addresses: &BTreeSet<IpAddr>) {
         self.checks.set_addresses(addresses);
     }
 
-    /// Sends the servers the Services whose answers changed, now that the kernel has them.
+    /// Sends the servers the Services whose responses changed, now that the kernel has them.
     pub fn update(&mut self, state: &State) {
         let retry = self.failing.load(Ordering::Relaxed) > 0;
         self.checks.update(state, retry, |entry| health_check(entry, state.node()));

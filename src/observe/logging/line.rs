@@ -12,14 +12,14 @@ use tracing_subscriber::{
     registry::Registry,
 };
 
-/// The beginning of our own crates' targets.
+/// The prefix of the targets of our own crates.
 pub const OWN: &str = "portolan";
 
-/// What is known beside an event.
+/// The context of an event.
 pub type Context<'a> = FmtContext<'a, Registry, DefaultFields>;
 
 /// Writes klog's text: `I0708 12:00:00.000000       1 agent.rs:42] "Message" key="value"`. Like klog, quotes everything
-/// but numbers and truth values.
+/// except numbers and booleans.
 pub fn klog(_: &Context<'_>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
     let metadata = event.metadata();
     let severity = match *metadata.level() {
@@ -63,7 +63,7 @@ pub fn json(_: &Context<'_>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::
 
 /// The parts of a line that both formats have.
 struct Line {
-    /// File and line that log it.
+    /// The file and line that logged the event.
     caller: String,
     message: String,
     fields: Vec<(Cow<'static, str>, Value)>,
@@ -117,12 +117,12 @@ impl tracing::field::Visit for Line {
     }
 }
 
-/// The file's name without directories.
+/// The name of the file without directories.
 fn file<'a>(metadata: &Metadata<'a>) -> &'a str {
     metadata.file().and_then(|file| file.rsplit('/').next()).unwrap_or("unknown")
 }
 
-/// A field's name as Kubernetes components write it: lower camel case, and `err` for the error.
+/// The name of a field as Kubernetes components write it: lower camel case, and `err` for the error.
 fn key(name: &'static str) -> Cow<'static, str> {
     match name {
         "error" => "err".into(),

@@ -1,11 +1,11 @@
-//! Requests to the API server, under the names that every client of Kubernetes gives them
-//! (`k8s.io/component-base/metrics/prometheus/restclient`): kube-proxy's dashboards and alerts use these, too.
+//! Requests to the API server, under the names that every Kubernetes client uses
+//! (`k8s.io/component-base/metrics/prometheus/restclient`). kube-proxy's dashboards and alerts use these names, too.
 
 use std::time::Duration;
 
 use super::register::metrics;
 
-/// What client-go puts in place of a status code when there was no answer.
+/// What client-go reports in place of a status code when there was no response.
 const NO_ANSWER: &str = "<error>";
 
 metrics! {
@@ -24,7 +24,7 @@ fn buckets() -> Vec<f64> {
 }
 
 impl ApiRequests {
-    /// Counts a request: its status code, or `None` if no answer came, and the time until the answer began.
+    /// Counts a request: its status code, or `None` if no response came, and the time until the response began.
     pub fn count(&self, method: &str, host: &str, code: Option<u16>, took: Duration) {
         let code = code.map_or_else(|| NO_ANSWER.to_owned(), |code| code.to_string());
         self.total.with_label_values(&[&*code, method, host]).inc();

@@ -1,7 +1,7 @@
 //! New connections of each Service and endpoint (`--endpoint-counters`).
 //!
-//! These are totals, although the kernel's counters come and go: an element of its maps counts from zero when an endpoint
-//! is placed in a slot, and its count is lost when the endpoint leaves.
+//! The metrics are totals, although the kernel's counters come and go: an element of a map counts from zero when an
+//! endpoint is placed in a slot, and its count is lost when the endpoint leaves.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +24,8 @@ use crate::{
 const ENDPOINTS: usize = 2_000;
 /// Most series of Services' ports.
 const SERVICES: usize = 10_000;
-/// Most endpoints of which totals are kept: more than there may be elements, as those that went stay for a while.
+/// Most endpoints of which totals are kept: more than the most elements, since totals of removed endpoints stay for a
+/// while.
 const TOTALS: usize = 200_000;
 /// How long a series stays after its object is gone: longer than the interval between two scrapes.
 const KEPT: Duration = Duration::from_mins(10);
@@ -49,18 +50,18 @@ metrics! {
     }
 }
 
-/// The endpoint and the count of an element.
+/// The endpoint of an element and its count.
 type Seen = (Option<SocketAddr>, u64);
 
-/// Totals of connections, and the readings that they were made of.
+/// Totals of connections, and the last reading.
 #[derive(Debug)]
 pub struct Connections {
     services: Series<Arc<str>>,
     endpoints: Series<(Arc<str>, SocketAddr)>,
     refused: Series<Arc<str>>,
     readable: IntGauge,
-    /// The endpoint and the count of each element at the last reading. `None` before the first: what elements had counted
-    /// by then is an earlier run's.
+    /// The endpoint and the count of each element at the last reading. `None` before the first reading, whose counts
+    /// belong to an earlier run.
     last: Option<HashMap<(FrontendKey, u32), Seen>>,
 }
 
@@ -81,7 +82,7 @@ impl Connections {
         }
     }
 
-    /// Adds what was counted since the last reading.
+    /// Adds the connections counted since the last reading.
     pub fn take(&mut self, counts: &Counts, now: Instant) {
         let (counts, complete) = match counts {
             Counts::All(counts) => (counts, true),
@@ -102,7 +103,7 @@ impl Connections {
                 Some((there, before)) if there == endpoint && before <= connections => *before,
                 _ => 0,
             };
-            // An interrupted reading may show an element twice; the later count is the newer.
+            // An interrupted reading may contain an element twice; the later count is the newer.
             let found = (*endpoint, *connections);
             last.insert((*frontend, *slot), found);
             present.insert((*frontend, *slot), found);
@@ -115,7 +116,7 @@ impl Connections {
             *endpoints.entry((owner.clone(), *endpoint)).or_insert(0) += more;
         }
         if complete {
-            // Elements that are gone count from zero if they come back.
+            // Elements that are gone count from zero if they return.
             *last = present;
         }
         let of_port = |owner: &Arc<str>| labels(owner).map(str::to_owned).into();
@@ -127,7 +128,7 @@ impl Connections {
         });
     }
 
-    /// The totals of all endpoints, and of what was refused.
+    /// The totals of all endpoints, and of refused connections.
     pub fn totals(&self) -> Vec<Total> {
         let total = |owner: &Arc<str>, endpoint: Option<SocketAddr>, known: &Known| Total {
             owner: owner.to_string(),
@@ -146,20 +147,20 @@ impl Connections {
     }
 }
 
-/// Namespace, Service and port in a comment. The only port of a Service need not have a name.
+/// Namespace, Service and port from a comment. The only port of a Service need not have a name.
 fn labels(comment: &str) -> [&str; 3] {
     let (namespace, rest) = comment.split_once('/').unwrap_or(("", comment));
     let (service, port) = rest.split_once(':').unwrap_or((rest, ""));
     [namespace, service, port]
 }
 
-/// Totals of one kind, with a series each up to a limit: first come, first served.
+/// Totals of one kind. Each has a series, up to a limit: first come, first served.
 #[derive(Debug)]
 struct Series<K> {
     counters: IntCounterVec,
     dropped: IntGauge,
     limit: usize,
-    /// How many there are.
+    /// Number of series.
     count: usize,
     known: HashMap<K, Known>,
 }
@@ -167,7 +168,7 @@ struct Series<K> {
 #[derive(Debug)]
 struct Known {
     total: u64,
-    /// Its labels and its counter, if it has a series.
+    /// The labels and the counter, if there is a series.
     series: Option<(Vec<String>, IntCounter)>,
     seen: Instant,
 }
@@ -177,7 +178,7 @@ impl<K: Hash + Ord> Series<K> {
         Self { counters, dropped, limit, count: 0, known: HashMap::new() }
     }
 
-    /// Adds to the totals. If these are `all` there are, forgets those whose objects have been gone for long.
+    /// Adds to the totals. If `more` holds `all` objects, forgets totals whose objects have been gone for [`KEPT`].
     fn add(&mut self, more: BTreeMap<K, u64>, all: bool, now: Instant, labels: impl Fn(&K) -> Vec<String>) {
         if all {
             let Self { counters, count, known, .. } = self;
@@ -185,7 +186,7 @@ impl<K: Hash + Ord> Series<K> {
                 let stays = more.contains_key(key) || now.duration_since(known.seen) < KEPT;
                 if let Some((labels, _)) = known.series.as_ref().filter(|_| !stays) {
                     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-                    // The series exists: it was made with these labels.
+                    // The series exists: it was created with these labels.
                     let _ = counters.remove_label_values(&labels);
                     *count -= 1;
                 }

@@ -1,7 +1,6 @@
 //! The metrics of kube-proxy's nftables mode, under its names (`pkg/proxy/metrics`).
 //!
-//! Both families go to the kernel in one transaction. Durations and failures are
-//! therefore counted for both.
+//! Both families go to the kernel in one transaction. Durations and failures are therefore counted for both.
 
 use jiff::Timestamp;
 use portolan_rules::compile::NoLocalEndpoints;
@@ -17,7 +16,7 @@ metrics! {
     /// The metrics.
     #[derive(Debug)]
     KubeProxy: "kubeproxy_" {
-        // Nothing is ever left for a later clean-up, so this stays zero; alerts on it find it.
+        // Nothing is ever left for a later clean-up, so this stays zero; it exists for alerts that use it.
         cleanup_failures: IntCounterVec("ip_family") = "sync_proxy_rules_nftables_cleanup_failures_total",
             "Cumulative proxy nftables cleanup failures";
         sync_duration: HistogramVec("ip_family") in from_1_ms = "sync_proxy_rules_duration_seconds",
@@ -59,7 +58,7 @@ fn from_1_ms() -> Vec<f64> {
 }
 
 impl KubeProxy {
-    /// Makes the series of both families, so that rates begin at zero.
+    /// Creates the series of both families, so that rates begin at zero.
     pub fn begin(&self) {
         for family in FAMILIES.map(|family| [family]) {
             for counter in [&self.cleanup_failures, &self.sync_failures, &self.conntrack_deleted] {
@@ -79,8 +78,8 @@ impl KubeProxy {
         }
     }
 
-    /// Counts one reconcile, which ended now, of a process that started then: changes from before it do not count towards
-    /// programming latency.
+    /// Counts one reconcile, which ended at `now`, of a process that started at `started`: earlier changes do not count
+    /// towards programming latency.
     pub fn reconciled(&self, reconcile: &Reconcile, started: Timestamp, now: Timestamp) {
         for family in FAMILIES {
             let of_family = &[family];
@@ -114,7 +113,7 @@ impl KubeProxy {
         }
     }
 
-    /// Counts the stale flows that were removed.
+    /// Counts the removed stale flows.
     pub fn flows_removed(&self, removal: &FlowRemoval) {
         for (family, removed) in FAMILIES.iter().zip(removal.removed) {
             let of_family = &[*family];
@@ -123,7 +122,7 @@ impl KubeProxy {
         }
     }
 
-    /// Sets the number of Service ports of each family without local endpoints.
+    /// Sets the number of Service ports without local endpoints, by family.
     pub fn no_local_endpoints(&self, lacking: [NoLocalEndpoints; 2]) {
         for (family, lacking) in FAMILIES.iter().zip(lacking) {
             for (policy, count) in [("internal", lacking.internal), ("external", lacking.external)] {

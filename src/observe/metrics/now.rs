@@ -1,4 +1,4 @@
-//! Metrics of how things stand at the time of a scrape.
+//! Metrics of the state at the time of a scrape.
 
 use super::register::{metrics, number};
 use crate::{kernel::sysctl::Sysctls, observe::health::Report};

@@ -50,18 +50,18 @@ metrics! {
     }
 }
 
-/// From 10 µs, where an update of one endpoint is, to 80 s.
+/// From 10 µs, about the time of an update of one endpoint, to 80 s.
 fn from_10_us() -> Vec<f64> {
     exponential_buckets(0.000_01, 2.0, 24).unwrap_or_default()
 }
 
 impl Portolan {
-    /// Sets what stays the same.
+    /// Sets metrics that never change.
     pub fn begin(&self) {
         self.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     }
 
-    /// Sets the number of Services, and of those without endpoints.
+    /// Sets the number of Services, and of Services without endpoints.
     pub fn programmed(&self, services: usize, without_endpoints: u32) {
         self.services.set(number(services));
         self.without_endpoints.set(without_endpoints.into());
@@ -107,7 +107,7 @@ impl Portolan {
         }
     }
 
-    /// Counts the stale flows that were removed. `pending` if the search is to be retried.
+    /// Counts the removed stale flows. `pending`: whether the search will be retried.
     pub fn flows_removed(&self, removal: &FlowRemoval, pending: bool) {
         let of_protocol = &[removal.protocol.name()];
         for (family, removed) in FAMILIES.iter().zip(removal.removed) {

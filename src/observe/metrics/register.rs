@@ -1,4 +1,4 @@
-//! Registering metrics.
+//! Registration of metrics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,15 +10,15 @@ use prometheus::{
 /// The values of the label `ip_family`, in the order of [`portolan_rules::ruleset::Family::ALL`].
 pub const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
-/// A number as gauges have it.
+/// Converts a number to the type of gauges.
 pub fn number(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 
-/// A metric as it is declared: what there is before anything is counted.
+/// A metric as it is declared, before anything is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Declared {
-    /// Its name, as `portolan_services`.
+    /// Its name, such as `portolan_services`.
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
@@ -45,10 +45,10 @@ impl Register {
 
 /// A kind of metric.
 pub trait Metric: Collector + Clone + 'static {
-    /// The type, as the text format has it.
+    /// The type, as in the text format.
     const KIND: &'static str;
 
-    /// A metric with these labels, if the kind has any, and these buckets, if it is a histogram.
+    /// Creates a metric with these labels, if the kind has any, and these buckets, if it is a histogram.
     fn create(options: Opts, labels: &[&str], buckets: Vec<f64>) -> prometheus::Result<Self>;
 }
 
@@ -99,8 +99,8 @@ pub fn registered<M: Metric>(
     metric
 }
 
-/// Declares a structure of metrics whose names have a prefix, and its constructor, which registers them. A row has the
-/// field, the kind with its labels, the buckets of a histogram, the name, and the help text.
+/// Declares a structure of metrics whose names share a prefix, and its constructor, which registers them. A row holds
+/// the field, the kind with its labels, the buckets of a histogram, the name, and the help text.
 macro_rules! metrics {
     ($(#[$about:meta])* $structure:ident: $prefix:literal {
         $($field:ident: $kind:ident($($label:literal),*) $(in $buckets:path)? = $name:literal, $help:literal;)*

@@ -11,12 +11,12 @@ use serde_json::Value;
 use super::shared::Shared;
 use crate::observe::metrics::Probe;
 
-/// Connections at a time.
+/// Most connections at a time.
 pub const CONNECTIONS: usize = 256;
 
 type Answer = (StatusCode, [(HeaderName, &'static str); 1], Json<Value>);
 
-/// The routes. As for kube-proxy, any method will do.
+/// The routes. Like kube-proxy, accepts any method.
 pub fn router(shared: &Shared) -> Router {
     let probes = [("/healthz", Probe::Healthz), ("/livez", Probe::Livez), ("/readyz", Probe::Readyz)];
     let add = |router: Router<Shared>, (path, probe)| {

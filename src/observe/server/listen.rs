@@ -1,5 +1,5 @@
-//! Listening sockets: bound again and again until it works, with a limit on the number of connections and on how long
-//! each may do nothing.
+//! Listening sockets, whose binding is retried until it succeeds, with limits on the number of connections and on how
+//! long each may be idle.
 
 use std::{
     collections::VecDeque,
@@ -26,33 +26,33 @@ use tracing::{error, info};
 
 use super::shared::ServerError;
 
-/// How long to wait before trying again to bind an address that is taken, as kube-proxy does.
+/// How long to wait before retrying to bind an address that is taken, as kube-proxy does.
 pub const BIND_RETRY: Duration = Duration::from_secs(5);
-/// A connection is closed if a request takes longer than this to arrive, counted from the answer to the one before, or
-/// if the peer takes nothing of an answer for this long. Longer than Prometheus usually waits between two scrapes.
+/// A connection is closed if a request takes longer than this to arrive, counted from the previous response, or if the
+/// peer reads nothing of a response for this long. Longer than Prometheus usually waits between two scrapes.
 const IDLE: Duration = Duration::from_secs(90);
-/// The longest head of a request: requests are a few lines.
+/// Most bytes of a request's head: requests are a few lines.
 const REQUEST_BYTES: usize = 16 << 10;
-/// Connections that wait to be accepted.
+/// Most connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
 /// Binds an address as Go's network "tcp" does: the unspecified address of either family takes both, so that the
-/// default of kube-proxy, `0.0.0.0`, also answers on nodes that have IPv6 alone. Where IPv6 is switched off,
-/// `0.0.0.0` is bound as it is.
+/// default of kube-proxy, `0.0.0.0`, also answers on nodes that have only IPv6. Where IPv6 is disabled, `0.0.0.0` is
+/// bound as it is.
 ///
 /// # Errors
-/// Those of `socket(2)`, `bind(2)` and `listen(2)`.
+/// The errors of `socket(2)`, `bind(2)` and `listen(2)`.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     bind_any(address, open)
 }
 
-/// [`bind`], with the sockets that `open` makes; the flag leaves IPv4 out of an IPv6 socket.
+/// [`bind`] with sockets that `open` creates; the flag excludes IPv4 from an IPv6 socket.
 pub fn bind_any<T>(address: SocketAddr, open: impl Fn(SocketAddr, bool) -> io::Result<T>) -> io::Result<T> {
     if address.ip() != Ipv4Addr::UNSPECIFIED {
         return open(address, false);
     }
     match open((Ipv6Addr::UNSPECIFIED, address.port()).into(), false) {
-        // The port is taken or not permitted; IPv4 alone would hide that from clients that connect over IPv6.
+        // The port is taken or not permitted; binding IPv4 alone would hide that from clients that connect over IPv6.
         Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
             Err(error)
         }
@@ -62,7 +62,7 @@ pub fn bind_any<T>(address: SocketAddr, open: impl Fn(SocketAddr, bool) -> io::R
     }
 }
 
-/// Binds an address in its own family alone.
+/// Binds an address in its own family only.
 ///
 /// # Errors
 /// As [`bind`].
@@ -70,7 +70,7 @@ pub fn bind_in_family(address: SocketAddr) -> io::Result<TcpListener> {
     open(address, true)
 }
 
-/// A listening socket; with `v6_only`, one of IPv6 takes no connections of IPv4.
+/// A listening socket; with `v6_only`, an IPv6 socket accepts no IPv4 connections.
 fn open(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -94,8 +94,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the address that an option names. An address that cannot be bound is an error with `hard_fail`;
-    /// without, it is logged once and tried again later.
+    /// Binds the address of an option. If the address cannot be bound, this is an error with `hard_fail`; otherwise it
+    /// is logged once and retried later.
     pub fn bind(
         option: String,
         address: SocketAddr,
@@ -136,29 +136,29 @@ pub async fn serve<L: Listener<Io: AsFd>>(mut listener: L, limit: Limit, router:
     let longest = limit.longest.unwrap_or(Duration::MAX);
     let mut connections = JoinSet::new();
     loop {
-        // Waits a second when there are no file descriptors left.
+        // Waits a second if no file descriptors are left.
         let (stream, _) = listener.accept().await;
         while connections.try_join_next().is_some() {}
-        // Without it, the peer is closed when others need its place.
+        // If this fails, the connection is closed only when other connections need its place.
         let _ = set_tcp_user_timeout(&stream, user_timeout);
         let service = TowerToHyperService::new(router.clone());
         let connection = http.serve_connection(TokioIo::new(stream), service);
         limit.admit(connections.spawn(async move {
-            // Errors of a connection concern its peer alone.
+            // Errors of a connection concern only its peer.
             let _ = timeout(longest, connection).await;
         }));
     }
 }
 
-/// Limits the number of connections of all listeners that share it. One more takes the place of the oldest: idle
-/// connections must not keep probes out.
+/// Limits the number of connections of all listeners that share this limit. A further connection replaces the oldest:
+/// idle connections must not keep probes out.
 #[derive(Clone, Debug)]
 pub struct Limit {
     most: usize,
     idle: Duration,
-    /// How long a connection may last, if it is for one request.
+    /// How long a connection may last, if it serves a single request.
     longest: Option<Duration>,
-    /// The oldest first.
+    /// Oldest first.
     connections: Arc<Mutex<VecDeque<AbortHandle>>>,
 }
 
@@ -168,12 +168,12 @@ impl Limit {
         Self { most, idle: IDLE, longest: None, connections: Arc::default() }
     }
 
-    /// The same for connections of one request each, which last no longer than this.
+    /// The same limit for connections of one request each, which last no longer than this.
     pub fn for_one_request(self, longest: Duration) -> Self {
         Self { idle: longest, longest: Some(longest), ..self }
     }
 
-    /// Counts a connection, and closes the oldest if it is one too many.
+    /// Counts a connection, and closes the oldest if there are too many.
     pub fn admit(&self, connection: AbortHandle) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if connections.len() >= self.most {
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// A server of one page that takes so many connections at a time.
+    /// A server of one page that accepts this many connections at a time.
     fn server(most: usize, idle: Duration) -> SocketAddr {
         let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
@@ -218,7 +218,7 @@ mod tests {
         stream
     }
 
-    /// What comes until the end; nothing if that is the end.
+    /// Reads once; returns an empty string at the end of the stream.
     async fn read(stream: &mut TcpStream) -> String {
         let mut bytes = [0; 1024];
         let length = stream.read(&mut bytes).await.unwrap_or_default();
@@ -237,7 +237,7 @@ mod tests {
         for stream in &mut idle[..16] {
             assert_eq!(read(stream).await, "", "the oldest are ended");
         }
-        // One that has room is left alone.
+        // A connection within the limit is left alone.
         let newest = idle.last_mut().unwrap();
         newest.write_all(END).await.unwrap();
         assert!(read(newest).await.ends_with("page"));
@@ -254,7 +254,7 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_mins(1), drip).await.is_ok());
     }
 
-    /// A peer that reads nothing of its answer is closed, although it acknowledges what its buffers take.
+    /// A peer that does not read its response is closed, although it acknowledges what its buffers take.
     #[tokio::test]
     async fn an_answer_that_is_not_read_is_closed() {
         const IDLE: Duration = Duration::from_millis(300);
@@ -298,7 +298,7 @@ mod tests {
                 if at == both { Err(refusal.into()) } else { Ok(at) }
             })
         };
-        // EAFNOSUPPORT, which has no kind of its own.
+        // EAFNOSUPPORT, which has no `ErrorKind` of its own.
         assert_eq!(bound(io::ErrorKind::Unsupported).unwrap(), ipv4);
         assert_eq!(bound(io::ErrorKind::AddrNotAvailable).unwrap(), ipv4);
         assert_eq!(bound(io::ErrorKind::AddrInUse).unwrap_err().kind(), io::ErrorKind::AddrInUse);

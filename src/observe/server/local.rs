@@ -1,4 +1,4 @@
-//! The Unix socket: what the agent holds, for commands on this node. Only its owner can connect.
+//! The Unix socket for commands on this node, which serves the agent's state. Only its owner can connect.
 
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -43,16 +43,16 @@ use crate::{
     },
 };
 
-/// Connections at a time.
+/// Most connections at a time.
 const CONNECTIONS: usize = 8;
 
-/// How long a connection may last: one question and its answer.
+/// How long a connection may last: one request and its response.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Connections that wait to be accepted.
+/// Most connections that wait to be accepted.
 const BACKLOG: u32 = 16;
 
-/// The routes: those of the metrics server, and what only root may see.
+/// The routes: those of the metrics server, and those for root only.
 pub(super) fn router(shared: &Shared) -> Router {
     let held = |format| get(move |State(shared): State<Shared>, uri: Uri| held(shared, uri, format));
     let own = Router::new()
@@ -63,7 +63,7 @@ pub(super) fn router(shared: &Shared) -> Router {
     own.with_state(shared.clone()).merge(metrics::router(shared))
 }
 
-/// Serves until the runtime ends. While another agent has the socket, or it cannot be made, it is tried again.
+/// Serves until the runtime ends. Retries while another agent uses the socket, or the socket cannot be created.
 pub async fn serve(path: PathBuf, router: Router) {
     let mut problem = None;
     let listener = loop {
@@ -73,7 +73,7 @@ pub async fn serve(path: PathBuf, router: Router) {
                 let error = error.to_string();
                 if problem.as_ref() != Some(&error) {
                     let retry = BIND_RETRY;
-                    warn!(error, path = %path.display(), ?retry, "Commands on this node cannot ask the agent; trying again");
+                    warn!(error, path = %path.display(), ?retry, "Commands on this node cannot query the agent; trying again");
                     problem = Some(error);
                 }
             }
@@ -84,30 +84,30 @@ pub async fn serve(path: PathBuf, router: Router) {
     listen::serve(listener, Limit::new(CONNECTIONS).for_one_request(LONGEST), router).await;
 }
 
-/// Makes the socket, in place of one that an agent left behind.
+/// Creates the socket and replaces one that an earlier agent left behind.
 async fn open(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent().filter(|parent| *parent == Path::new(SOCKET_DIRECTORY)) {
         make_directory(parent)?;
     }
     match UnixStream::connect(path).await {
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent has the socket")),
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent is using the socket")),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     let socket = UnixSocket::new_stream()?;
-    // The file gets the mode of the socket, so that other users cannot connect at any moment.
+    // The file gets the mode of the socket, so there is no moment at which other users could connect.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     socket.bind(path)?;
     socket.listen(BACKLOG)
 }
 
-/// Makes the directory, for its owner alone.
+/// Creates the directory, for its owner only.
 fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(path)?;
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() {
-        let message = format!("{} is not a directory of this user", path.display());
+        let message = format!("{} is not a directory owned by this user", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     if metadata.mode() & 0o077 != 0 {
@@ -116,11 +116,11 @@ fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Why there is no answer.
+/// The response when a request is refused.
 type Refusal = (StatusCode, String);
 
-/// Which Services the parameters of `/state` and `/snapshot` ask for: `service=NAMESPACE/NAME`, `namespace=NAME`, `frontend=ADDRESS:PORT`;
-/// all without any.
+/// Which Services the parameters of `/state` and `/snapshot` ask for: `service=NAMESPACE/NAME`, `namespace=NAME`, or
+/// `frontend=ADDRESS:PORT`; all Services without parameters.
 fn wanted(uri: &Uri) -> Result<Wanted, Refusal> {
     let query = uri.query().unwrap_or_default().as_bytes();
     let Some((key, value)) = form_urlencoded::parse(query).next() else { return Ok(Wanted::All) };
@@ -136,7 +136,7 @@ fn wanted(uri: &Uri) -> Result<Wanted, Refusal> {
     wanted.map_err(|message| (StatusCode::BAD_REQUEST, message.to_owned()))
 }
 
-/// What the agent holds.
+/// Responds with the agent's state.
 async fn held(shared: Shared, uri: Uri, format: Format) -> Result<Response, Refusal> {
     let busy = |error: Unanswered| (StatusCode::SERVICE_UNAVAILABLE, error.to_string());
     let snapshot = shared.asker.ask(wanted(&uri)?).await.map_err(busy)?;
@@ -159,11 +159,11 @@ async fn held(shared: Shared, uri: Uri, format: Format) -> Result<Response, Refu
     Ok(([(CONTENT_TYPE, kind)], body).into_response())
 }
 
-/// New connections of each endpoint, of the Services that the parameters ask for; null where they are not counted.
+/// New connections of each endpoint of the Services that the parameters ask for; null if they are not counted.
 async fn connections(State(shared): State<Shared>, uri: Uri) -> Result<Json<Option<Counted>>, Refusal> {
     let wanted = wanted(&uri)?;
     let Some(counters) = shared.counters else { return Ok(Json(None)) };
-    // The kernel may take a third of a second.
+    // Reading may take the kernel a third of a second.
     let read = tokio::task::spawn_blocking(move || counters.read().only(&wanted)).await;
     Ok(Json(read.ok()))
 }

@@ -1,8 +1,8 @@
-//! The page: what this node does, for people with a browser. Rendered here, readable without a script, and small
-//! whatever the cluster holds.
+//! Web pages that show what this node does. Rendered on the server, readable without a script, and small however large
+//! the cluster is.
 //!
-//! The reconciler is asked for pointers to what it holds; what is read and rendered from that is, on a thread beside the
-//! servers', so that no probe waits for a page.
+//! The reconciler only returns pointers to the objects that it holds. A thread other than the servers' reads and
+//! renders them, so that no probe waits for a page.
 
 mod commits;
 mod layout;
@@ -34,13 +34,13 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use super::shared::Shared;
 use crate::observe::query::{Snapshot, Unanswered, Wanted};
 
-/// Pages that are rendered at a time; others wait.
+/// Number of pages that are rendered at a time; others wait.
 const RENDERED: usize = 2;
 
-/// The style of all but the pictures.
+/// The style of everything except the pictures.
 const CSS: &str = include_str!("page/page.css");
 
-/// What a page may do: take its style sheet and its script from here, and nothing else.
+/// What a page may do: load its style sheet, script and images from this server, connect to it and send forms to it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
@@ -65,7 +65,7 @@ pub fn router(shared: &Shared) -> Router {
         .with_state(pages)
 }
 
-/// The value of a parameter, if it is given.
+/// The value of a parameter, if present.
 fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<Cow<'a, str>> {
     let query = uri.query().unwrap_or_default().as_bytes();
     form_urlencoded::parse(query).find(|(key, _)| key == name).map(|(_, value)| value)
@@ -75,7 +75,7 @@ fn file(kind: &'static str, text: impl IntoResponse) -> Response {
     ([(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")], text).into_response()
 }
 
-/// The Services, and how this node is.
+/// The Services and the state of this node.
 async fn index(State(pages): State<Pages>, uri: Uri) -> Response {
     let search = parameter(&uri, "q").unwrap_or_default().trim().to_owned();
     let number = parameter(&uri, "page").and_then(|page| page.parse().ok()).unwrap_or(1);
@@ -103,14 +103,14 @@ async fn one(State(pages): State<Pages>, Path((namespace, name)): Path<(String, 
         .await
 }
 
-/// A connection that might be, and what would become of it.
+/// A hypothetical connection and its outcome.
 async fn traced(State(pages): State<Pages>, uri: Uri) -> Response {
     let question = trace::Question::new(|name| parameter(&uri, name));
     let wanted = question.wanted();
     pages.answer(wanted, "Trace", move |_, snapshot| (StatusCode::OK, trace::page(&question, snapshot))).await
 }
 
-/// The last commits. The reconciler is not asked.
+/// The last commits. The reconciler is not queried.
 async fn committed(State(pages): State<Pages>) -> Response {
     let page = commits::page(&pages.shared.history, pages.shared.health.report().now);
     respond(StatusCode::OK, &pages.shared, "Commits", &page)

@@ -1,4 +1,4 @@
-//! The health checks of Services: at each `healthCheckNodePort`, whether this node has endpoints.
+//! The health checks of Services: at each `healthCheckNodePort`, reports whether this node has endpoints.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ use crate::{
     tracked::Change,
 };
 
-/// Connections at a time, of all Services together.
+/// Most connections at a time, over all Services.
 const CONNECTIONS: usize = 1024;
 
 /// The header with the number of endpoints on this node: load balancers may use it as a weight.
@@ -50,7 +50,7 @@ pub struct ServiceChecks {
     services: BTreeMap<ObjectName, Service>,
 }
 
-/// One Service: its answer, and its sockets.
+/// One Service: its response and its sockets.
 struct Service {
     port: u16,
     answer: Arc<Answer>,
@@ -58,15 +58,15 @@ struct Service {
 }
 
 impl Service {
-    /// Whether a check is answered on the same sockets as this one.
+    /// Whether `check` needs exactly the sockets of this Service.
     fn has_sockets_of(&self, check: &HealthCheck) -> bool {
         let families = self.answer.local_endpoints.iter().zip(check.local_endpoints);
         self.port == check.port && families.into_iter().all(|(a, b)| a.is_some() == b.is_some())
     }
 }
 
-/// The answer of a Service: on the addresses of each family, the endpoints of that family, or of the only family that
-/// the Service has: load balancers ask on either.
+/// The response of a Service. On the addresses of each family, it counts the endpoints of that family or, if the
+/// Service has only one family, those of that family: load balancers probe either.
 struct Answer {
     name: ObjectName,
     /// By family; `None` for a family that the Service does not have.
@@ -75,7 +75,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// The number of endpoints on this node that is answered on addresses of a family.
+    /// The number of endpoints on this node that is reported on addresses of a family.
     fn local_endpoints(&self, family: Family) -> Option<&AtomicUsize> {
         let of_family = self.local_endpoints.get(family as usize)?.as_ref();
         of_family.or_else(|| self.local_endpoints.iter().flatten().next())
@@ -86,12 +86,12 @@ impl Answer {
 enum Socket {
     /// The task that serves it.
     Listening(JoinHandle<()>),
-    /// It could not be bound, which has been logged.
+    /// The socket could not be bound, which has been logged.
     Failed,
 }
 
 impl Socket {
-    /// Closes the socket and its connections. When this is done, the port is free.
+    /// Closes the socket and its connections. Once this returns, the port is free.
     async fn close(self) {
         if let Self::Listening(task) = self {
             task.abort();
@@ -101,7 +101,7 @@ impl Socket {
 }
 
 impl ServiceChecks {
-    /// None yet.
+    /// Creates the checks, without any Service yet.
     pub fn new(inbox: HealthChecks, shared: &Shared, recorder: Recorder) -> Self {
         Self {
             inbox,
@@ -131,7 +131,7 @@ impl ServiceChecks {
     }
 
     async fn update(&mut self, changes: Vec<(ObjectName, Option<HealthCheck>)>) {
-        // Sockets close before others open: a port may pass from one Service to another.
+        // Old sockets are closed before new ones are opened: a port may pass from one Service to another.
         let mut is_new = false;
         for (name, check) in changes {
             if let (Some(service), Some(check)) = (self.services.get(&name), &check)
@@ -176,7 +176,7 @@ impl ServiceChecks {
         info!(service = %name, port = service.port, "Health check closed");
     }
 
-    /// Binds every socket that is not bound yet, and logs failures once.
+    /// Binds every socket that is not bound yet. Logs each failure only once.
     fn bind_missing(&mut self) {
         let mut failing = 0;
         for (name, service) in &mut self.services {
@@ -227,7 +227,7 @@ impl ServiceChecks {
 
 type Response = (StatusCode, [(HeaderName, String); 3], String);
 
-/// kube-proxy's answer to any request.
+/// Responds to any request as kube-proxy does.
 async fn check(State((answer, family)): State<(Arc<Answer>, Family)>) -> Response {
     let count = answer.local_endpoints(family).map_or(0, |count| count.load(Ordering::Relaxed));
     let healthy = answer.health.report().healthy;
@@ -240,7 +240,7 @@ async fn check(State((answer, family)): State<(Arc<Answer>, Family)>) -> Respons
     (code, headers, body(&answer.name, count, healthy))
 }
 
-/// The body, indented as kube-proxy's is. Names of objects have no character that JSON would escape.
+/// The body, indented as in kube-proxy. Names of objects contain no character that JSON would escape.
 fn body(name: &ObjectName, count: usize, healthy: bool) -> String {
     let ObjectName { namespace, name } = name;
     format!(
@@ -256,13 +256,13 @@ mod tests {
     use super::*;
     use crate::config::{Options, options::HOSTNAME_OVERRIDE, settings::RunSettings};
 
-    /// An address of the loopback that no other test uses, so that its ports stay free.
+    /// A loopback address that no other test uses, so that its ports stay free.
     fn own_address(test: u8) -> Ipv4Addr {
         let [.., high, low] = std::process::id().to_be_bytes();
         Ipv4Addr::new(127, 100 + test, high, low)
     }
 
-    /// A port that another socket has.
+    /// A port that another socket occupies.
     fn taken(address: Ipv4Addr) -> (std::net::TcpListener, u16) {
         let blocker = std::net::TcpListener::bind((address, 0)).unwrap();
         let port = blocker.local_addr().unwrap().port();
@@ -324,7 +324,7 @@ mod tests {
         let (recorder, mut warnings) = Recorder::new();
         let (_reconciler, mut checks) = checks(recorder);
         let address = own_address(1);
-        // Both at once, so that they differ.
+        // Both are taken at the same time, so that they differ.
         let ports = [taken(address), taken(address)].map(|(_, port)| port);
         let [a, b] = ["a", "b"].map(|name| ObjectName::new("shop", name));
         let check = |port| Some(HealthCheck { port, local_endpoints: [Some(1), None] });

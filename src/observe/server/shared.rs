@@ -1,4 +1,4 @@
-//! What the handlers of the servers share, and why there are no servers.
+//! What the handlers of the servers share, and errors that keep the servers from starting.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
@@ -16,14 +16,14 @@ pub enum ServerError {
     /// An address cannot be bound, with `bindAddressHardFail`.
     #[error("{option} {address}: {source}")]
     Bind {
-        /// The flag, or file and field, that names it.
+        /// The flag, or file and field, that names the address.
         option: String,
         /// The address.
         address: SocketAddr,
         /// The reason.
         source: io::Error,
     },
-    /// There is no thread or no event queue to run on.
+    /// No thread or event queue could be created.
     #[error("cannot start the runtime: {0}")]
     Runtime(#[from] io::Error),
 }
@@ -33,7 +33,7 @@ pub enum ServerError {
 pub struct Shared {
     /// The settings of the agent.
     pub settings: Arc<RunSettings>,
-    /// What the kernel can do.
+    /// The features of the kernel.
     pub features: Arc<Features>,
     /// The health of the proxy.
     pub health: Health,
@@ -41,9 +41,9 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The last commits.
     pub history: History,
-    /// Asks the reconciler.
+    /// Queries the reconciler.
     pub asker: Asker,
-    /// The counters of connections, if they are read.
+    /// The counters of connections, if they are enabled.
     pub counters: Option<Counters>,
     /// When the agent started.
     pub started: Instant,

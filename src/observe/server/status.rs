@@ -11,7 +11,7 @@ use portolan_rules::{picture::count, plane::SetName, ruleset::Family};
 use super::shared::Shared;
 use crate::observe::{health::Report, metrics::Notes, report::Reconcile};
 
-/// The page, as plain text. Not for machines: it may change at any time.
+/// The page, as plain text. Not meant for parsing: the format may change at any time.
 pub fn page(shared: &Shared) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
@@ -108,7 +108,7 @@ fn yes(is: bool) -> &'static str {
     if is { "yes" } else { "no" }
 }
 
-/// Days, hours, minutes and seconds, from the first that is not zero.
+/// Days, hours, minutes and seconds, starting with the first unit that is not zero.
 pub fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("m", seconds / 60 % 60)];

@@ -20,7 +20,7 @@ struct World {
 }
 
 impl World {
-    /// After a first reading, of what an earlier run left.
+    /// A world after a first reading, which holds the counts of an earlier run.
     fn new(counts: Vec<Count>) -> Self {
         Self::with_limits(counts, 10, 10)
     }
@@ -42,7 +42,7 @@ impl World {
         self.take(&Counts::All(counts));
     }
 
-    /// The samples, without the name's beginning.
+    /// The samples, without the prefix of their names.
     fn samples(&self) -> Vec<String> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.register.registry.gather(), &mut text).unwrap();
@@ -90,7 +90,7 @@ fn what_an_earlier_run_left_is_not_counted() {
 fn totals_stay_whatever_elements_do() {
     let mut world = World::new(vec![]);
     world.all(vec![count(1, 0, 1, OWNER, 10), count(1, 1, 2, OWNER, 20)]);
-    // The first endpoint goes, the second takes its slot; then the map is replaced, then both are gone.
+    // The first endpoint goes, and the second takes its slot. Then the map is replaced. Then both endpoints are gone.
     world.all(vec![count(1, 0, 2, OWNER, 1)]);
     assert_eq!((world.service(WEB), world.endpoint(1), world.endpoint(2)), (Some(31), Some(10), Some(21)));
     world.all(vec![count(1, 0, 2, OWNER, 0)]);

@@ -1,4 +1,4 @@
-//! The last commits: what they changed, why, and the last that failed.
+//! The last commits: what they changed and why, and the last failed commit.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -21,7 +21,7 @@ pub fn page(history: &History, now: Timestamp) -> Markup {
             (commit(history, failure, now))
         }
         h2 { "The last " (commits.len()) }
-        @if commits.is_empty() { p { "Nothing was written yet." } }
+        @if commits.is_empty() { p { "Nothing has been written yet." } }
         @for committed in &commits { "\n" (commit(history, committed, now)) }
     }
 }
@@ -49,13 +49,13 @@ fn commit(history: &History, committed: &Committed, now: Timestamp) -> Markup {
     }
 }
 
-/// Why it was made, in words.
+/// Why the commit was made, in words.
 const fn why(cause: Cause) -> &'static str {
     match cause {
         Cause::Start => "at the start",
-        Cause::Change => "for what changed",
-        Cause::Retry => "as the last one failed or left something to do",
-        Cause::Repair => "as another process had changed the tables",
-        Cause::Period => "as everything is compared from time to time",
+        Cause::Change => "because something changed",
+        Cause::Retry => "because the last one failed or left something to do",
+        Cause::Repair => "because another process had changed the tables",
+        Cause::Period => "because everything is compared from time to time",
     }
 }

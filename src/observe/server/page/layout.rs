@@ -1,4 +1,4 @@
-//! What all pages have in common.
+//! The parts that all pages share.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::observe::server::{shared::Shared, status::span};
 
-/// A document around a page.
+/// The HTML document around a page.
 pub fn document(node: &str, title: &str, page: &Markup) -> Markup {
     html! {
         (DOCTYPE)
@@ -40,7 +40,7 @@ pub fn document(node: &str, title: &str, page: &Markup) -> Markup {
     }
 }
 
-/// The state of this node: in sync or not, since when, and how old its data is.
+/// The state of this node: whether it is in sync, since when, and how old its data is.
 pub fn status(shared: &Shared) -> Markup {
     let report = shared.health.report();
     let reasons = report.unready_reasons();
@@ -50,8 +50,8 @@ pub fn status(shared: &Shared) -> Markup {
         section.status.bad[!reasons.is_empty()] {
             p.verdict {
                 @match (report.synced, report.waiting) {
-                    (None, _) => { "The kernel was not programmed yet" }
-                    (Some(_), Some(waiting)) => { "A change waits for the kernel since " (span(waiting)) }
+                    (None, _) => { "The kernel has not been programmed yet" }
+                    (Some(_), Some(waiting)) => { "A change has been waiting for the kernel for " (span(waiting)) }
                     (Some(synced), None) => { "In sync" span.dim { ", last reconcile " (ago(synced)) " ago" } }
                 }
             }
@@ -59,7 +59,7 @@ pub fn status(shared: &Shared) -> Markup {
             p.dim {
                 "Version " (env!("CARGO_PKG_VERSION")) ", up " (span(shared.started.elapsed()))
                 @if let Some(oldest) = oldest {
-                    ", last news of the API server: "
+                    ", last news from the API server: "
                     @match oldest {
                         Some(age) => { (span(age)) " ago" }
                         None => { "never" }

@@ -13,10 +13,10 @@ use portolan_rules::{
 use super::layout;
 use crate::observe::{query::Snapshot, server::shared::Shared};
 
-/// Services of a page.
+/// Most Services on a page.
 const PAGE: usize = 100;
 
-/// The page of this number, counted from 1, of the Services that contain this text.
+/// The page with this number, counted from 1, of the Services that match this text.
 pub fn page(shared: &Shared, snapshot: &Snapshot, search: &str, at: usize) -> Markup {
     let mut found: Vec<&Service> = snapshot
         .services
@@ -71,12 +71,12 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, search: &str, at: usize) -> Ma
     }
 }
 
-/// Whether its name or one of its addresses contains the text.
+/// Whether the name or an address of a Service contains the text, or the text is one of its node ports.
 fn contains(service: &Service, search: &str) -> bool {
     if search.is_empty() || service.name.to_string().contains(search) {
         return true;
     }
-    // Addresses begin with a digit or a letter of hexadecimal, or two colons.
+    // Addresses consist of hexadecimal digits, dots and colons.
     let mut addresses =
         service.cluster_ips.iter().chain(&service.load_balancer_ips).chain(&service.external_ips);
     let is_number = search.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':'));
@@ -108,7 +108,7 @@ fn row(snapshot: &Snapshot, name: &ObjectName, row: &Row) -> Markup {
     }
 }
 
-/// Where the page of a Service is.
+/// The path of the page of a Service.
 pub fn path(name: &ObjectName) -> String {
     let encode =
         |part: &str| form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20");

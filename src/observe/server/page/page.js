@@ -1,4 +1,4 @@
-// Refreshes the content. Without this script the page is the same, and is loaded anew every 30 s.
+// Refreshes the content. Without this script, the page looks the same and is reloaded every 30 s.
 "use strict";
 const refresh = async () => {
   if (document.hidden || document.activeElement?.matches("main input, main select, main button")) return;

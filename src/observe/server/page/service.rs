@@ -24,25 +24,25 @@ use crate::{
     },
 };
 
-/// Endpoints that the tables of all ports list.
+/// Most endpoints in the tables of all ports together.
 const ENDPOINTS: usize = 500;
 
-/// Ports, in each of their families, that have a table.
+/// Most ports, counted once for each of their families, that have a table.
 const PORTS: usize = 50;
 
-/// Connections that are read.
+/// Most connections that are read.
 const FLOWS: usize = 1_000;
-/// Connections that are shown.
+/// Most connections that are shown.
 const SHOWN: usize = 100;
-/// How long they may take: the kernel walks its whole table.
+/// How long reading may take: the kernel walks its whole table.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// The page; nothing if there is no Service of this name.
+/// The page; `None` if there is no Service of this name.
 pub fn page(shared: &Shared, snapshot: &Snapshot, name: &ObjectName) -> Option<Markup> {
     let compiled = snapshot.compile(&Ruleset::default());
     let view = compiled.view();
     let explained = view.service(name)?;
-    // As last read, within the last ten seconds unless that takes long.
+    // From the last reading, at most ten seconds ago unless readings take long.
     let counted = shared.counters.as_ref().and_then(Counters::recent).map(Totals::from);
     let origin = format!("from the agent on node {}", shared.settings.node.node_name);
     let drawn = picture::picture(&view, std::slice::from_ref(&explained), &origin);
@@ -65,7 +65,7 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, name: &ObjectName) -> Option<M
         @if let Some((_, words)) = snapshot.quarantined.iter().find(|(refused, _)| refused == name) {
             p.bad { "Refused by the kernel, and not programmed: " (words) }
         } @else if snapshot.waiting.contains(name) {
-            p.warn { "A change of it waits for the kernel." }
+            p.warn { "A change of this Service waits for the kernel." }
         } @else {
             p.good { "Programmed as shown." }
         }
@@ -80,7 +80,7 @@ pub fn page(shared: &Shared, snapshot: &Snapshot, name: &ObjectName) -> Option<M
     })
 }
 
-/// The first connections that connection tracking has of a Service.
+/// The first connections of a Service in connection tracking.
 fn connections(view: &View<'_>, explained: &ExplainedService) -> Markup {
     let frontends = Frontends::of(view, std::slice::from_ref(explained));
     let destinations = frontends.destinations();
@@ -91,7 +91,7 @@ fn connections(view: &View<'_>, explained: &ExplainedService) -> Markup {
     let listed = match conntrack::list(&destinations, bounds) {
         Ok(listed) => listed,
         Err(error) => {
-            return html! { h2 { "Connections" } p.dim { "They cannot be listed: " (error) } };
+            return html! { h2 { "Connections" } p.dim { "Connections cannot be listed: " (error) } };
         }
     };
     let mut rows: Vec<Row> = listed.flows.iter().filter_map(|flow| frontends.row(flow)).collect();

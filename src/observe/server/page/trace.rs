@@ -1,4 +1,4 @@
-//! A form for a connection, and what becomes of it.
+//! A form for a connection, and the outcome of the connection.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use portolan_rules::{
 
 use crate::observe::query::{Snapshot, Wanted};
 
-/// Steps that are shown: there is one for each endpoint.
+/// Most steps that are shown: there is one for each endpoint.
 const STEPS: usize = 200;
 
-/// What is asked.
+/// The connection that is traced.
 pub struct Question {
     from: String,
     to: String,
@@ -22,7 +22,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// Reads it from the parameters of the form.
+    /// Reads the question from the parameters of the form.
     pub fn new<'a>(parameter: impl Fn(&str) -> Option<Cow<'a, str>>) -> Self {
         let text = |name| parameter(name).unwrap_or_default().trim().to_owned();
         let protocol = text("protocol").to_ascii_lowercase();
@@ -35,13 +35,13 @@ impl Question {
         }
     }
 
-    /// Which Services the reconciler is to be asked for.
+    /// Which Services to query from the reconciler.
     pub fn wanted(&self) -> Wanted {
         Wanted::of_destination(&self.to).unwrap_or(Wanted::NOTHING)
     }
 }
 
-/// The form, and the answer if there is a question.
+/// The form, and the answer if a question was asked.
 pub fn page(question: &Question, snapshot: &Snapshot) -> Markup {
     let Question { from, to, protocol } = question;
     html! {
