@@ -19,10 +19,10 @@ use crate::{
 
 /// The default port of the health server (kube-proxy's `--healthz-bind-address`).
 const HEALTHZ: u16 = 10256;
-/// How long a start or an end may take that takes milliseconds on an idle machine.
+/// How long a start or an exit may take; either takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The binary under test: `$PORTOLAN_BIN`, else `portolan` beside the running executable or, for a
+/// The binary under test: `$PORTOLAN_BIN`, otherwise `portolan` next to the running executable or, for a
 /// test executable, one directory above it.
 pub fn binary() -> Result<PathBuf, LabError> {
     if let Some(path) = std::env::var_os("PORTOLAN_BIN") {
@@ -35,7 +35,7 @@ pub fn binary() -> Result<PathBuf, LabError> {
     [near, above.clone()].into_iter().find(|path| path.is_file()).ok_or(LabError::NoBinary(above))
 }
 
-/// The time that the threads of a process which run now have spent on a CPU; of those of one name, if it is given.
+/// The CPU time that the current threads of a process have spent; only of threads named `name`, if given.
 pub fn cpu_time(pid: u32, name: Option<&str>) -> Duration {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let time = |path: PathBuf| {
@@ -46,11 +46,11 @@ pub fn cpu_time(pid: u32, name: Option<&str>) -> Duration {
         let times = fs::read_to_string(path.join("schedstat")).ok()?;
         times.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
     };
-    // A thread may end meanwhile.
+    // A thread may end in the meantime.
     threads.filter_map(|thread| time(thread.path())).sum()
 }
 
-/// A running `portolan run`. Dropping it kills it; if a test is failing then, its stderr is shown.
+/// A running `portolan run`. Dropping it kills the process and, if a test is failing, prints its stderr.
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
@@ -77,7 +77,7 @@ impl Agent {
         Self::spawn_by(node, &[], manifests, arguments)
     }
 
-    /// Starts it through another program, which must become it in the end: `["prlimit", "--nofile=20"]`.
+    /// Starts the agent through another program, which must exec it in the end: `["prlimit", "--nofile=20"]`.
     pub fn spawn_by(
         node: &Node,
         program: &[&str],
@@ -92,7 +92,8 @@ impl Agent {
         Self::spawn_from(node, &[], ("--kubeconfig", kubeconfig), arguments)
     }
 
-    /// The same, through another program, which must become it in the end: `["env", "NAME=value"]`.
+    /// [`Agent::spawn_in_cluster`] through another program, which must exec the agent in the end: `["env",
+    /// "NAME=value"]`.
     pub fn spawn_in_cluster_by(
         node: &Node,
         program: &[&str],
@@ -110,13 +111,13 @@ impl Agent {
     ) -> Result<Self, LabError> {
         let stderr = tempfile::NamedTempFile::new().map_err(LabError::io("make a temporary file"))?;
         let log: File = stderr.reopen().map_err(LabError::io("open a temporary file"))?;
-        // setpriv, which becomes the agent, ends it with the thread that started it: the node's.
+        // setpriv, which becomes the agent, has it killed when the thread that started it ends: the node's thread.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).args(program);
         command.arg(binary()?).arg("run").arg(flag).arg(source);
         command.args(["--hostname-override", node.name()]).args(arguments);
         if !arguments.iter().any(|argument| argument.starts_with("--socket")) {
-            // All agents of all tests would share the default.
+            // Otherwise all agents of all tests would share the default.
             command.args(["--socket", ""]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -143,32 +144,32 @@ impl Agent {
         node.namespace().output(&binary()?.to_string_lossy(), arguments, "")
     }
 
-    /// The status code of `GET /healthz`; `None` while there is no answer.
+    /// The status code of `GET /healthz`; `None` while there is no response.
     pub fn healthz(&self) -> Option<u16> {
         self.get(HEALTHZ, "/healthz").map(|response| response.code)
     }
 
-    /// The status code of `GET /readyz`; `None` while there is no answer.
+    /// The status code of `GET /readyz`; `None` while there is no response.
     pub fn readyz(&self) -> Option<u16> {
         self.get(HEALTHZ, "/readyz").map(|response| response.code)
     }
 
-    /// What one of its servers on its node's loopback answers; `None` while there is no answer.
+    /// The response of one of the agent's servers on its node's loopback; `None` while there is no response.
     pub fn get(&self, port: u16, path: &str) -> Option<Response> {
         http::get(&self.namespace, (Ipv4Addr::LOCALHOST, port).into(), path)
     }
 
-    /// The id of its process.
+    /// The id of the agent's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its resident memory in KiB (`VmRSS` of `/proc/…/status`); `None` if it has ended.
+    /// The agent's resident memory in KiB (`VmRSS` of `/proc/…/status`); `None` if it has exited.
     pub fn resident_memory(&self) -> Option<u64> {
         self.status("VmRSS:")
     }
 
-    /// The most resident memory it ever had, in KiB (`VmHWM`); `None` if it has ended.
+    /// The agent's peak resident memory in KiB (`VmHWM`); `None` if it has exited.
     pub fn most_memory(&self) -> Option<u64> {
         self.status("VmHWM:")
     }
@@ -179,19 +180,19 @@ impl Agent {
         value.split_whitespace().next()?.parse().ok()
     }
 
-    /// Its exit status, if it has ended.
+    /// The agent's exit status, if it has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The lines that it has written to stderr so far. What of the last one is not written yet is left out.
+    /// The complete lines that the agent has written to stderr so far.
     pub fn stderr(&self) -> String {
         let mut bytes = fs::read(self.stderr.path()).unwrap_or_default();
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Asks it to stop (SIGTERM) and waits for its end.
+    /// Asks the agent to stop (SIGTERM) and waits for its exit.
     pub fn terminate(mut self) -> Result<ExitStatus, LabError> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         signal::kill(pid, signal::SIGTERM).map_err(|error| LabError::io("send SIGTERM")(error.into()))?;
@@ -207,7 +208,7 @@ impl Agent {
         })
     }
 
-    /// Kills it (SIGKILL), as a crash would.
+    /// Kills the agent (SIGKILL), as a crash would.
     pub fn kill(mut self) -> Result<(), LabError> {
         self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(LabError::io("kill portolan"))
     }
@@ -216,7 +217,7 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         let ended = self.child.try_wait().ok().flatten();
-        // Already gone, or gone after this; a failure changes nothing.
+        // The process is gone already, or is gone after this; a failure changes nothing.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

@@ -1,9 +1,9 @@
-//! A test API server: as much of the Kubernetes API as a node agent uses, with faults on demand.
+//! A test API server: the part of the Kubernetes API that a node agent uses, with faults on demand.
 //!
 //! It follows the API's documentation ("Kubernetes API Concepts" and the reference of `ListOptions`): lists
 //! with `limit` and `continue`, watches from a `resourceVersion`, bookmarks, streaming lists
-//! (`sendInitialEvents`), 410 for what is forgotten, selectors, TLS and bearer tokens. Tests change the
-//! objects and say what is to go wrong; the server runs on a thread of its own, on a socket that was opened
+//! (`sendInitialEvents`), status 410 for forgotten versions, selectors, TLS and bearer tokens. Tests change the
+//! objects and specify what goes wrong. The server runs on a thread of its own, on a socket that was opened
 //! in a namespace of the lab.
 
 mod access;
@@ -47,9 +47,9 @@ use self::{
 };
 use crate::{LabError, Namespace, wire::Wire};
 
-/// The token that clients must show, until a test sets another.
+/// The token that clients must present, until a test sets another.
 const TOKEN: &str = "token-of-the-test";
-/// How often a watch gets a bookmark; about what a real server does.
+/// How often a watch gets a bookmark; about as often as from a real server.
 const BOOKMARKS: Duration = Duration::from_mins(1);
 
 /// The name of the thread that serves.
@@ -63,19 +63,19 @@ pub struct ApiServer {
     address: SocketAddr,
     listener: Option<TcpListener>,
     serving: Option<Serving>,
-    /// Those that accept no more connections, but serve the ones that they have.
+    /// Servers that accept no more connections, but still serve their existing ones.
     retired: Vec<Serving>,
     files: tempfile::TempDir,
 }
 
-/// The thread that serves, and what ends it.
+/// The thread that serves, and the channels that end it.
 struct Serving {
     stop: oneshot::Sender<()>,
     retire: Option<oneshot::Sender<()>>,
     thread: JoinHandle<()>,
 }
 
-/// The objects and their versions at one moment, as a backup of etcd has them.
+/// The objects and their versions at one moment, as in a backup of etcd.
 #[derive(Debug, Clone)]
 pub struct Backup(store::Store);
 
@@ -94,7 +94,7 @@ impl ApiServer {
         Self::with_bookmarks(namespace, address, BOOKMARKS)
     }
 
-    /// The same, with a bookmark for each watch this often.
+    /// Starts a server that sends each watch a bookmark this often.
     pub fn with_bookmarks(
         namespace: &Namespace,
         address: SocketAddr,
@@ -117,8 +117,8 @@ impl ApiServer {
         Ok(server)
     }
 
-    /// From now on, reviews of the client's rights say that it may not do this with a resource: `("list", "nodes")`. What
-    /// it does is answered all the same.
+    /// From now on, reviews of the client's permissions report that it may not use this verb on a resource:
+    /// `("list", "nodes")`. Its requests are answered nevertheless.
     pub fn deny(&self, verb: &str, resource: &str) {
         self.shared.denied().insert((verb.into(), resource.into()));
     }
@@ -128,12 +128,12 @@ impl ApiServer {
         *self.shared.assign() = Some(Box::new(assign));
     }
 
-    /// The namespace that the server is in.
+    /// The namespace of the server.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
-    /// A kubeconfig like the one that kubeadm gives kube-proxy: authority and token are files beside it.
+    /// A kubeconfig like the one that kubeadm gives kube-proxy: authority and token are in files next to it.
     pub fn kubeconfig(&self) -> PathBuf {
         self.files.path().join("kubeconfig")
     }
@@ -189,7 +189,7 @@ impl ApiServer {
         Ok(path)
     }
 
-    /// Stores an object, new or changed.
+    /// Stores an object, whether new or changed.
     pub fn put(&self, object: Value) {
         self.put_all([object]);
     }
@@ -202,7 +202,7 @@ impl ApiServer {
         self.shared.wake();
     }
 
-    /// Deletes an object; false if there is none. The namespace of an object of the cluster is empty.
+    /// Deletes an object; false if it does not exist. The namespace of a cluster-scoped object is empty.
     pub fn delete(&self, resource: Resource, namespace: &str, name: &str) -> bool {
         let deleted = self.shared.store().delete(&(resource, namespace.into(), name.into()));
         self.shared.wake();
@@ -226,7 +226,7 @@ impl ApiServer {
         self.shared.store().all().map(|object| Value::clone(object)).collect()
     }
 
-    /// Forgets the history: watches from before, and lists under way, are answered with 410.
+    /// Forgets the history: watches from earlier versions, and lists in progress, are answered with 410.
     pub fn compact(&self) {
         self.shared.store().compact();
         self.shared.wake();
@@ -237,13 +237,13 @@ impl ApiServer {
         Backup(self.shared.store().clone())
     }
 
-    /// Has the objects and their versions be those of a backup again. As after a restart of the API servers, which that
-    /// takes: connections have ended, and what was before the backup is forgotten.
+    /// Restores the objects and their versions from a backup. As after the restart of the API servers that a restore
+    /// requires, connections have ended, and the history before the backup is forgotten.
     pub fn restore(&mut self, backup: &Backup) -> Result<(), LabError> {
         self.restore_and(backup, |_| {})
     }
 
-    /// The same, and has something happen before clients can connect again.
+    /// [`ApiServer::restore`], and calls `happen` before clients can connect again.
     pub fn restore_and(&mut self, backup: &Backup, happen: impl FnOnce(&Self)) -> Result<(), LabError> {
         self.end();
         let mut store = backup.0.clone();
@@ -253,77 +253,78 @@ impl ApiServer {
         self.resume()
     }
 
-    /// Answers requests for this resource from now on with what is prepared, one reply after the other, and then not at
+    /// From now on, answers requests for this resource with the prepared replies, one after the other, and then not at
     /// all.
     pub fn prepare(&self, resource: Resource, replies: impl IntoIterator<Item = Reply>) {
         self.shared.replies().entry(resource).or_default().next.extend(replies);
     }
 
-    /// Answers the next list of exactly one version with this, where answers are prepared; else it is forgotten.
+    /// Answers the next list of exactly one version with this reply, if replies are prepared; otherwise it is
+    /// forgotten.
     pub fn prepare_exact(&self, resource: Resource, reply: Reply) {
         self.shared.replies().entry(resource).or_default().exact = Some(reply);
     }
 
-    /// Sends a bookmark on every watch that wants them.
+    /// Sends a bookmark on every watch that requests bookmarks.
     pub fn send_bookmarks(&self) {
         self.shared.ask_for_bookmarks();
     }
 
-    /// Has requests go wrong; the rule that came first is tried first.
+    /// Makes requests fail; rules are tried in the order in which they were added.
     pub fn inject(&self, rule: Rule) {
         self.shared.faults().rules.push(rule);
     }
 
-    /// Has no more requests go wrong; those that hang stay so until their connection ends.
+    /// Removes all rules; requests that hang stay so until their connection ends.
     pub fn clear_rules(&self) {
         self.shared.faults().rules.clear();
     }
 
-    /// Has events go wrong.
+    /// Distorts events.
     pub fn distort_events(&self, faults: EventFaults) {
         self.shared.faults().events = faults;
     }
 
-    /// Has all watches say nothing, not even that they end, or has them go on.
+    /// Silences all watches, so that they do not even report their end, or lets them continue.
     pub fn silence_watches(&self, silent: bool) {
         self.shared.faults().silent = silent;
         self.shared.wake();
     }
 
-    /// Has the watches that are under way say nothing any more, not even that they end; new ones work.
+    /// Silences the watches in progress, so that they do not even report their end; new watches work.
     pub fn forget_watches(&self) {
         self.shared.faults().forgotten += 1;
         self.shared.wake();
     }
 
-    /// Whether long lists are compressed, for clients that take that.
+    /// Sets whether long lists are compressed, for clients that accept compression.
     pub fn compress(&self, compress: bool) {
         self.shared.faults().lacks.compression = !compress;
     }
 
-    /// Answers in JSON alone.
+    /// From now on, answers in JSON only.
     pub fn refuse_protobuf(&self) {
         self.shared.faults().lacks.protobuf = true;
     }
 
-    /// Has no watch cache, as with `--watch-cache=false`: a list is in pages also where the client is content with any
+    /// Disables the watch cache, as with `--watch-cache=false`: a list is paged even if the client accepts any
     /// version.
     pub fn disable_watch_cache(&self) {
         self.shared.faults().lacks.watch_cache = true;
     }
 
-    /// Refuses watches from a forgotten version with status 410, rather than with an event ERROR.
+    /// Refuses watches from a forgotten version with status 410 rather than with an event ERROR.
     pub fn refuse_old_watches(&self) {
         self.shared.faults().gone_as_status = true;
     }
 
-    /// Takes only this token from now on.
+    /// From now on, accepts only this token.
     pub fn set_token(&self, token: &str) {
         token.clone_into(&mut self.shared.token());
     }
 
-    /// Takes from now on only clients with a certificate by an authority that is made for it, whatever their token.
-    /// Gives a kubeconfig with such a certificate; those that it gave before come to name it as well.
+    /// From now on, accepts only clients with a certificate from an authority that is created here, whatever their
+    /// token. Returns a kubeconfig with such a certificate.
     pub fn demand_client_certificate(&mut self) -> Result<PathBuf, LabError> {
         let client = self.identity.demand_clients().map_err(LabError::io("make certificates"))?;
         let path =
@@ -343,13 +344,13 @@ impl ApiServer {
         self.shared.requests().clone()
     }
 
-    /// How many requests of this kind there were.
+    /// The number of requests of this kind.
     pub fn count(&self, verb: Verb, resource: Resource) -> usize {
         let requests = self.shared.requests();
         requests.iter().filter(|request| request.verb == verb && request.resource == Some(resource)).count()
     }
 
-    /// When the last list, or the initial events of a watch, went out to the end.
+    /// When the last list, or the initial events of a watch, was completely sent.
     pub fn last_list(&self) -> Option<Instant> {
         self.shared.last_list()
     }
@@ -364,13 +365,13 @@ impl ApiServer {
         self.shared.events().forget();
     }
 
-    /// Is gone: connections end, new ones are refused.
+    /// Stops the server: connections end, and new ones are refused.
     pub fn stop(&mut self) {
         self.listener = None;
         self.end();
     }
 
-    /// Is back, on the same port.
+    /// Starts the server again, on the same port.
     pub fn resume(&mut self) -> Result<(), LabError> {
         if self.listener.is_none() {
             let what = format!("serve the API on {} in {}", self.address, self.namespace.name());
@@ -379,40 +380,40 @@ impl ApiServer {
         self.begin().map_err(LabError::io("start the API server"))
     }
 
-    /// Ends every connection; clients may connect again at once.
+    /// Ends every connection; clients may reconnect at once.
     pub fn drop_connections(&mut self) -> Result<(), LabError> {
         self.end();
         self.resume()
     }
 
-    /// Asks clients to leave their connections (GOAWAY): requests that are under way go on there, new ones need another
-    /// connection. As kube-apiserver does with `--goaway-chance`.
+    /// Asks clients to leave their connections (GOAWAY): requests in progress continue there, and new ones need another
+    /// connection. kube-apiserver does the same with `--goaway-chance`.
     pub fn retire_connections(&mut self) -> Result<(), LabError> {
         if let Some(mut serving) = self.serving.take() {
-            // It waits for this, unless it could not begin.
+            // The thread waits for this, unless it could not begin.
             let _ = serving.retire.take().map(|retire| retire.send(()));
             self.retired.push(serving);
         }
         self.resume()
     }
 
-    /// Offers HTTP/1.1 alone from now on.
+    /// From now on, offers HTTP/1.1 only.
     pub fn offer_http1_only(&mut self) -> Result<(), LabError> {
         self.offer_http2(false)
     }
 
-    /// Offers HTTP/2 from now on, or HTTP/1.1 alone.
+    /// From now on, offers HTTP/2, or HTTP/1.1 only.
     pub fn offer_http2(&mut self, is_offered: bool) -> Result<(), LabError> {
         self.identity.offer_http2(is_offered);
         self.drop_connections()
     }
 
-    /// How many connections there were so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.wire().connections()
     }
 
-    /// What was sent.
+    /// The counters of what was sent.
     pub fn wire(&self) -> &Wire {
         &self.shared.wire
     }
@@ -426,7 +427,7 @@ impl ApiServer {
         let (retire, retired) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(async move {
-                // It can be registered: it is a socket, and does not block.
+                // The socket can be registered, since it does not block.
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
                 let connections = TlsListener::new(listener, &identity, Arc::clone(&shared.wire));
                 let router = Router::new().fallback(serve::answer).with_state(shared);
@@ -440,7 +441,7 @@ impl ApiServer {
                     _ = stopped => {}
                 }
             });
-            // Every connection is a task: with the runtime they end.
+            // Every connection is a task and ends with the runtime.
             drop(runtime);
         };
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(serve)?;
@@ -450,7 +451,7 @@ impl ApiServer {
 
     fn end(&mut self) {
         for Serving { stop, thread, .. } in self.serving.take().into_iter().chain(self.retired.drain(..)) {
-            // It waits for this, unless it could not begin.
+            // The thread waits for this, unless it could not begin.
             let _ = stop.send(());
             let _ = thread.join();
         }

@@ -1,11 +1,11 @@
-//! The kernel, with something between it and the agent.
+//! The kernel, with an interceptor between it and the agent.
 
 use std::collections::BTreeMap;
 
 use portolan::kernel::nftables::{Commit, Error, Generation, Kernel, Ownership, Tables, Wanted};
 use portolan_rules::ruleset::{Concat, Elements, Family, Name, Ruleset, Set, Transaction};
 
-/// What becomes of the agent's requests to the kernel.
+/// Intercepts the agent's requests to the kernel.
 pub trait Between {
     /// Called in place of a commit.
     fn commit(&mut self, kernel: &mut Kernel, transaction: &Transaction) -> Result<Commit, Error>;
@@ -19,19 +19,19 @@ pub trait Between {
     fn reads_at(&mut self, _: &[Concat]) {}
 }
 
-/// The kernel, and what is between.
+/// The kernel and the interceptor.
 pub struct Around<B> {
     kernel: Kernel,
     between: B,
 }
 
 impl<B: Between> Around<B> {
-    /// The kernel in the network namespace of this thread.
+    /// Opens the kernel in the network namespace of this thread.
     pub fn open(between: B) -> Result<Self, Error> {
         Kernel::open().map(|kernel| Self::new(kernel, between))
     }
 
-    /// This kernel.
+    /// Wraps this kernel.
     pub const fn new(kernel: Kernel, between: B) -> Self {
         Self { kernel, between }
     }

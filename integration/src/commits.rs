@@ -1,7 +1,7 @@
-//! Holds a program up just before and just after each transaction that it sends to `nf_tables`.
+//! Stops a program just before and just after each transaction that it sends to `nf_tables`.
 //!
 //! A change between reading and writing would otherwise be a matter of luck. Here the kernel stops the
-//! program for us (`ptrace`), at the system calls of its main thread.
+//! program (`ptrace`) at the system calls of its main thread.
 
 use std::{
     fs::File,
@@ -30,19 +30,19 @@ use crate::LabError;
 
 /// Type of the message that begins a transaction (`NFNL_MSG_BATCH_BEGIN`).
 const BATCH_BEGIN: u16 = 16;
-/// Where a netlink message says of which type it is (`nlmsghdr`).
+/// The offset of the type in a netlink message (`nlmsghdr`).
 const TYPE: u64 = 4;
 
-/// When a program is held up.
+/// When a program is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// It is about to send a transaction.
     Before,
-    /// The kernel has taken or refused the transaction, and the program does not know yet.
+    /// The kernel has accepted or refused the transaction, and the program does not know yet.
     After,
 }
 
-/// Holds up the commits of a program until it is dropped. Meanwhile no other thread may wait for the program's end.
+/// Stops a program at its commits until this is dropped. Meanwhile no other thread may wait for the program's exit.
 #[derive(Debug)]
 pub struct Commits {
     ended: Arc<AtomicBool>,
@@ -64,7 +64,7 @@ impl Commits {
                 // The receiver is gone if the test has ended.
                 let _ = attached.send(begun);
                 if is_attached {
-                    // What goes wrong is that the program ends.
+                    // The only possible error is that the program exits.
                     let _ = attend_to(tracee, &ended, attend);
                 }
             }
@@ -90,7 +90,7 @@ impl Drop for Commits {
     }
 }
 
-/// Has the program stop at its next system call.
+/// Makes the program stop at its next system call.
 fn begin(tracee: Pid) -> Result<(), Errno> {
     ptrace::seize(tracee, Options::PTRACE_O_TRACESYSGOOD)?;
     ptrace::interrupt(tracee)?;
@@ -103,7 +103,7 @@ fn attend_to(tracee: Pid, ended: &AtomicBool, mut attend: impl FnMut(Moment)) ->
     loop {
         let is_last = ended.load(Ordering::Relaxed);
         if is_last && !is_interrupted {
-            // It may be waiting for something that never comes.
+            // The program may be waiting for something that never comes.
             ptrace::interrupt(tracee)?;
             is_interrupted = true;
         }

@@ -10,7 +10,7 @@ use crate::{LabError, Namespace, binary, eventually};
 /// How long a server may take to listen, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// A server, which ends when this is dropped.
+/// A server, which is killed when this is dropped.
 #[derive(Debug)]
 pub struct ConnectivityServer(Child);
 

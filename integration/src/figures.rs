@@ -1,10 +1,10 @@
-//! The files that benchmarks write their figures to, and take them from.
+//! The files that benchmarks write their figures to and read them from.
 
 use std::{error::Error, fs, path::PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Where figures go, and where they come from.
+/// The files to write figures to and read them from.
 #[derive(Debug, clap::Args)]
 pub struct Figures {
     /// Write the figures to this file, too; those that are in it and were not measured now stay.
@@ -16,11 +16,11 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Measures, and completes what was measured from what is in the file, which is written anew; or takes the figures
-    /// of an earlier run.
+    /// Measures, and completes the figures from those in the file, which is then rewritten; or reads the figures of an
+    /// earlier run.
     ///
     /// # Errors
-    /// Measuring fails, or a file cannot be read or written. Nothing is completed from a file that cannot be read.
+    /// Measuring fails, or a file cannot be read or written. A file that cannot be read completes nothing.
     pub fn get<T: DeserializeOwned + Serialize>(
         &self,
         measure: impl FnOnce() -> Result<T, Box<dyn Error>>,

@@ -1,4 +1,4 @@
-//! Plain HTTP requests from a namespace: what a load balancer, a kubelet or Prometheus would ask.
+//! Plain HTTP requests from a namespace, as a load balancer, a kubelet or Prometheus would send them.
 
 use std::{
     io::{Read, Write},
@@ -11,10 +11,10 @@ use socket2::{Domain, Type};
 
 use crate::Namespace;
 
-/// How long an answer may take that takes less than a millisecond on an idle machine.
+/// How long a response may take; it takes less than a millisecond on an idle machine.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// The status code.
@@ -34,23 +34,23 @@ impl Response {
     /// The body as JSON.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 }
 
-/// Asks for a path; `None` without an answer.
+/// Requests a path; `None` without a response.
 pub fn get(namespace: &Namespace, target: SocketAddr, path: &str) -> Option<Response> {
     request(namespace, target, "GET", path)
 }
 
-/// Sends a request without a body; `None` without an answer.
+/// Sends a request without a body; `None` without a response.
 pub fn request(namespace: &Namespace, target: SocketAddr, method: &str, path: &str) -> Option<Response> {
     send(namespace, target, method, path, None)
 }
 
-/// Sends a request with a body of JSON; `None` without an answer.
+/// Sends a request with a JSON body; `None` without a response.
 pub fn send(
     namespace: &Namespace,
     target: SocketAddr,
@@ -72,7 +72,7 @@ pub fn send(
     read(stream)
 }
 
-/// Reads an answer: as long as it says, or until the other end closes.
+/// Reads a response, to the length that it declares or until the other end closes.
 fn read(mut stream: TcpStream) -> Option<Response> {
     let mut answer = Vec::new();
     let mut part = [0; 16 << 10];

@@ -1,7 +1,7 @@
-//! The rules that kube-proxy's nftables mode would write, as the text that it hands to `nft -f -`.
+//! The rules that kube-proxy's nftables mode would write, as the text that it passes to `nft -f -`.
 //!
-//! Table, chains, rules and their order of magnitude are those of kube-proxy 1.36: a command a line, and for each
-//! ServicePort a chain of its own. Only the eight letters that begin a chain's name are no SHA-256, since nothing
+//! Tables, chains, rules and their order of magnitude are those of kube-proxy 1.36: one command per line, and a chain
+//! for each ServicePort. Only the eight letters that begin a chain's name are not from a SHA-256, since nothing
 //! depends on them.
 
 mod service;
@@ -33,12 +33,12 @@ impl fmt::Display for Shape {
     }
 }
 
-/// What of the table is written.
+/// Which part of the table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All that kube-proxy has: checks before and after the translation, masquerading, node ports.
+    /// Everything that kube-proxy writes: checks before and after the translation, masquerading, node ports.
     Full,
-    /// The nat chains, the map of frontends and the ServicePorts alone: less than a node would have.
+    /// Only the nat chains, the map of frontends and the ServicePorts: less than on a real node.
     Bare,
 }
 
@@ -47,7 +47,7 @@ pub enum Extent {
 pub struct Table {
     /// How a ServicePort leads to its endpoints.
     pub shape: Shape,
-    /// What of the table is written.
+    /// Which part of the table is written.
     pub extent: Extent,
     /// The pods' network, as `clusterCIDR`.
     pub pods: (Ipv4Addr, u8),
@@ -64,12 +64,12 @@ impl Table {
         text
     }
 
-    /// A later sync, after Service `n` got these endpoints in the place of those it had.
+    /// A later sync, after these endpoints replaced those of Service `n`.
     pub fn change(&self, services: &Synthetic, n: u32, endpoints: &[SocketAddr]) -> String {
         let mut text = String::new();
         let _ = self.write_service(services, n, endpoints, &mut text);
         if self.shape == Shape::A {
-            // Chains of endpoints that are gone are emptied now, and deleted by a later sync.
+            // Chains of removed endpoints are emptied now, and deleted by a later sync.
             for gone in services.endpoints(n).iter().filter(|endpoint| !endpoints.contains(endpoint)) {
                 let _ = writeln!(text, "flush chain {TABLE} {}", endpoint_chain(n, *gone));
             }
@@ -133,7 +133,7 @@ impl Table {
         Ok(())
     }
 
-    /// The chains of Service `n`, whatever was in them before.
+    /// The chains of Service `n`, replacing whatever they held before.
     fn write_service(
         &self,
         services: &Synthetic,
@@ -198,7 +198,7 @@ fn endpoint_chain(n: u32, endpoint: SocketAddr) -> String {
     format!("endpoint-{}-{}/{}/tcp/http__{ip}/{port}", letters(n), name.namespace, name.name)
 }
 
-/// Eight letters that differ for different numbers and look like base32 of a hash.
+/// Eight letters that differ for different numbers and look like the base32 of a hash.
 fn letters(n: u32) -> String {
     let mixed = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     (0..8)
@@ -206,7 +206,7 @@ fn letters(n: u32) -> String {
         .collect()
 }
 
-/// The table before the first ServicePort, with all that kube-proxy puts there.
+/// The table before the first ServicePort, with everything that kube-proxy writes.
 const FULL: &str = "
     add chain TABLE filter-prerouting-pre-dnat { type filter hook prerouting priority -110 ; }
     add chain TABLE filter-output-pre-dnat { type filter hook output priority -110 ; }
@@ -254,7 +254,7 @@ const FULL: &str = "
     add rule TABLE nat-postrouting jump masquerading
 ";
 
-/// The table before the first ServicePort, with the least that translates.
+/// The table before the first ServicePort, with the minimum that translates.
 const BARE: &str = "
     add chain TABLE nat-prerouting { type nat hook prerouting priority -100 ; }
     add chain TABLE nat-output { type nat hook output priority -100 ; }

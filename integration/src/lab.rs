@@ -5,9 +5,9 @@
 //!    203.0.113.10      └── node-b ── pods        inside network  172.16.0.0/24, fd00:172:16::/64
 //! ```
 //!
-//! Each node has an outside and an inside address; pods of one node reach those of the other over the
-//! inside network. The router sends what comes from the client for the load-balancer range over both
-//! nodes, spread by connection, and what comes for the `ClusterIP` range through node-a.
+//! Each node has an outside and an inside address; pods of one node reach pods of the other over the
+//! inside network. The router sends the client's packets for the load-balancer range over both
+//! nodes, spread by connection, and its packets for the `ClusterIP` range through node-a.
 
 mod address;
 mod error;
@@ -42,7 +42,7 @@ impl Lab {
     /// Builds the namespaces and their cables.
     ///
     /// # Errors
-    /// [`LabError::NotRoot`] without root; otherwise whatever the kernel or `ip` refused.
+    /// [`LabError::NotRoot`] without root; otherwise any error of the kernel or `ip`.
     pub fn new() -> Result<Self, LabError> {
         let router = Namespace::new("router")?;
         let client = Namespace::new("client")?;
@@ -76,7 +76,7 @@ impl Lab {
         Dual::new([203, 0, 113, 10], [0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10])
     }
 
-    /// Gives the outside client one more address, to be used as a source.
+    /// Adds another address to the outside client, for use as a source.
     pub fn add_client_address(&self, address: std::net::IpAddr) -> Result<(), LabError> {
         let length = if address.is_ipv4() { 24 } else { 64 };
         let nodad = if address.is_ipv4() { "" } else { " nodad" };
@@ -98,18 +98,18 @@ impl Lab {
         Server::start(&self.router, name, protocol, (address, port).into())
     }
 
-    /// The nth `ClusterIP` pair, of the ranges 10.96.0.0/16 and `fd00:10:96::/112`; `number` is from 1.
+    /// The nth `ClusterIP` pair, of the ranges 10.96.0.0/16 and `fd00:10:96::/112`; `number` starts at 1.
     pub fn cluster_ip(&self, number: u8) -> Dual {
         Dual::new([10, 96, 0, number], [0xfd00, 0x10, 0x96, 0, 0, 0, 0, number.into()])
     }
 
     /// The nth pair of the range that the router sends to both nodes: 198.51.100.0/24 and
-    /// `2001:db8:3::/64`. For load-balancer VIPs and external IPs; `number` is from 1.
+    /// `2001:db8:3::/64`. For load-balancer VIPs and external IPs; `number` starts at 1.
     pub fn external_ip(&self, number: u8) -> Dual {
         Dual::new([198, 51, 100, number], [0x2001, 0xdb8, 3, 0, 0, 0, 0, number.into()])
     }
 
-    /// Has the router send what the client has for the load-balancer range through one node only.
+    /// Makes the router send the client's packets for the load-balancer range through one node only.
     pub fn route_external_through(&self, node: &Node) -> Result<(), LabError> {
         let Dual { v4, v6 } = node.outside();
         self.router.ip(&format!(
@@ -118,13 +118,13 @@ impl Lab {
         ))
     }
 
-    /// An API server without objects, on the router: outside the cluster, as on most clusters' nodes. It
+    /// An API server without objects, on the router: outside the cluster, as for the nodes of most clusters. It
     /// sends a bookmark on each watch this often.
     pub fn api_server(&self, bookmarks: Duration) -> Result<ApiServer, LabError> {
         ApiServer::with_bookmarks(&self.router, ([192, 0, 2, 1], 6443).into(), bookmarks)
     }
 
-    /// A real API server, the one of a kubeconfig, at the same place.
+    /// A real API server, that of a kubeconfig, reached at the same address.
     pub fn real_server(
         &self,
         kubeconfig: &std::path::Path,
@@ -133,8 +133,8 @@ impl Lab {
         RealServer::start(&self.router, ([192, 0, 2, 1], 6443).into(), kubeconfig, way)
     }
 
-    /// Has the packets of a node's connections to the router vanish, both ways, so that neither side hears of
-    /// their end; connections made later work.
+    /// Drops the packets of a node's connections to the router, both ways, so that neither side learns that they
+    /// ended; later connections work.
     pub fn half_open(&self, node: &Node) -> Result<(), LabError> {
         let node = node.outside().v4;
         let rules = format!(
@@ -160,7 +160,7 @@ impl Lab {
     }
 }
 
-/// The namespaces' cables, created from the router.
+/// The cables of the namespaces, created from the router.
 fn cables(client: &Namespace, node_a: &Node, node_b: &Node) -> String {
     let (client, a, b) = (client.path(), node_a.namespace().path(), node_b.namespace().path());
     let mut commands = String::from(
@@ -183,8 +183,8 @@ fn cables(client: &Namespace, node_a: &Node, node_b: &Node) -> String {
     commands
 }
 
-/// The router's addresses and routes. Services' ranges are routed only for what comes from the client:
-/// a node that does not handle such an address must not get its own packet back, in a loop.
+/// The router's addresses and routes. Services' ranges are routed only for packets from the client:
+/// a node that does not handle such an address must not get its own packet back in a loop.
 const ROUTES: &str = "\
 addr add 192.0.2.1/24 dev br-out
 addr add 2001:db8:1::1/64 dev br-out nodad
@@ -207,7 +207,7 @@ route add table 100 2001:db8:3::/64 nexthop via 2001:db8:1::11 nexthop via 2001:
 rule add iif client lookup 100
 ";
 
-/// Polls `condition` every 2 ms until it holds; `None` when `limit` has passed, else how long it took.
+/// Polls `condition` every 2 ms until it holds; returns how long it took, or `None` once `limit` has passed.
 pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> Option<Duration> {
     let start = std::time::Instant::now();
     loop {

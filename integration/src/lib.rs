@@ -1,10 +1,10 @@
-//! Network-namespace lab for Portolan: a small cluster on one machine, and the means to question it.
+//! Network-namespace lab for Portolan: a small cluster on one machine, and the means to test it.
 //!
 //! [`Lab`] joins two nodes, their pods and an outside client by virtual cables, dual stack. Servers in
-//! it answer with their name and the client's address, [`Client`]s report what became of a connection, [`Agent`]
+//! it answer with their name and the client's address, [`Client`]s report the outcome of a connection, [`Agent`]
 //! runs the real `portolan` binary on a node, and [`Manifests`] are the files it reads. Nothing
-//! outside these namespaces is touched, and they vanish with the process that made them, however it
-//! ends. It needs root.
+//! outside these namespaces is touched, and they vanish with the process that created them, however it
+//! ends. The lab needs root.
 #![forbid(unsafe_code)]
 // Commands and manifests are short and written once; `write!` would add an error that cannot happen.
 #![allow(clippy::format_push_string)]

@@ -1,10 +1,10 @@
-//! What became of all connections of a test, and whether rules lost any.
+//! The outcome of all connections of a test, and whether rules lost any.
 
 use std::fmt;
 
 use crate::{Fate, Lab, LabError, Tally};
 
-/// Sums over everything that [`Flows`](crate::Flows) sent through node-a.
+/// Sums over all connections that [`Flows`](crate::Flows) made through node-a.
 #[derive(Debug)]
 pub struct Losses {
     /// Connections that were answered.
@@ -12,14 +12,14 @@ pub struct Losses {
     astray: u64,
     refused: u64,
     dropped: u64,
-    /// Packets that left a node, or were delivered on it, as they were sent.
+    /// Packets that left a node, or were delivered on it, untranslated.
     untranslated: u64,
-    /// Packets that connection tracking dropped, of the dropped.
+    /// How many of the dropped packets connection tracking dropped.
     clashes: u64,
 }
 
 impl Losses {
-    /// Counts what was lost since the lab was made.
+    /// Counts the losses since the lab was created.
     pub fn count<'a>(lab: &Lab, tallies: impl IntoIterator<Item = &'a Tally>) -> Result<Self, LabError> {
         let mut sums = [0; 4];
         for tally in tallies {
@@ -33,12 +33,12 @@ impl Losses {
         Ok(Self { answered, astray, refused, dropped, untranslated, clashes })
     }
 
-    /// All connections.
+    /// The number of all connections.
     pub fn connections(&self) -> u64 {
         self.answered + self.astray + self.refused + self.dropped
     }
 
-    /// Whether rules lost nothing: what connection tracking says that it dropped, no rule has lost.
+    /// Whether rules lost nothing: packets that connection tracking reports as dropped were not lost by rules.
     pub fn are_none(&self) -> bool {
         self.astray + self.refused + self.dropped.saturating_sub(self.clashes) + self.untranslated == 0
     }

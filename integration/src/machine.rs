@@ -1,8 +1,8 @@
-//! What a benchmark ran on.
+//! The machine that a benchmark ran on.
 
 use std::process::Command;
 
-/// The machine in one line: processor, cores, kernel, version of nft.
+/// Describes the machine in one line: processor, cores, kernel, version of nft.
 pub fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");

@@ -20,24 +20,24 @@ impl Manifests {
         tempfile::tempdir().map(Self).map_err(LabError::io("make a directory for manifests"))
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// The path of one file in it.
+    /// The path of a file in the directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// Writes these objects as one YAML file, by renaming, so that no reader sees a part of it.
+    /// Writes these objects as one YAML file, by renaming, so that no reader sees a part of the file.
     pub fn put(&self, name: &str, objects: &[Value]) -> io::Result<()> {
         self.put_text(name, &yaml::documents(objects))
     }
 
     /// Writes a file by renaming.
     pub fn put_text(&self, name: &str, text: &str) -> io::Result<()> {
-        // The hidden name has no manifest's extension: it is not one until it is renamed.
+        // The draft is hidden and has no manifest extension, so it is not read as a manifest until it is renamed.
         let draft = self.file(&format!(".{name}.draft"));
         fs::write(&draft, text)?;
         fs::rename(draft, self.file(name))
@@ -63,7 +63,7 @@ impl Service {
     pub fn new(name: &str, cluster_ips: impl IntoIterator<Item = IpAddr>) -> Self {
         let ips: Vec<IpAddr> = cluster_ips.into_iter().collect();
         let families: Vec<_> = ips.iter().map(|ip| Family::of(*ip).name()).collect();
-        // A server takes a second address only if this is said.
+        // An API server assigns a second address only if this is set.
         let policy = if ips.len() > 1 { "RequireDualStack" } else { "SingleStack" };
         Self(json!({
             "apiVersion": "v1",
@@ -80,7 +80,7 @@ impl Service {
         }))
     }
 
-    /// Sets any field of the object, by JSON pointer: `/spec/type`. Missing parents are made.
+    /// Sets any field of the object, by JSON pointer: `/spec/type`. Missing parents are created.
     #[must_use]
     pub fn with(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         let mut place = &mut self.0;
@@ -180,7 +180,7 @@ impl Slice {
         Self { object, family }
     }
 
-    /// Both families' slices of a Service, with one port and these pods, all ready.
+    /// The slices of both families of a Service, with one port and these pods, all ready.
     pub fn both(service: &str, port: (&str, Protocol, u16), pods: &[&Pod]) -> Vec<Value> {
         let slice = |family| {
             let empty = Self::new(service, family).port(port.0, port.1, port.2);
@@ -189,14 +189,14 @@ impl Slice {
         Family::BOTH.map(slice).into()
     }
 
-    /// Gives the slice another name; several slices of a Service need different ones.
+    /// Renames the slice; several slices of a Service need different names.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.object["metadata"]["name"] = name.into();
         self
     }
 
-    /// Adds a port; `name` equals that of the Service's port, `port` is the pods' own.
+    /// Adds a port; `name` equals the name of the Service's port, `port` is the port of the pods.
     #[must_use]
     pub fn port(self, name: &str, protocol: Protocol, port: u16) -> Self {
         self.push("ports", json!({"name": name, "protocol": protocol.name(), "port": port}))
@@ -233,7 +233,7 @@ impl Slice {
     }
 }
 
-/// The nth of many Services, at 10.97.x.y, and its slice with these endpoints of its own, which no Pod has.
+/// The nth of many Services, at 10.97.x.y, and its slice with these endpoints, to which no Pod corresponds.
 pub fn numbered(number: u32, endpoints: impl IntoIterator<Item = u8>) -> [Value; 2] {
     let [_, block, high, low] = number.to_be_bytes();
     let name = format!("many-{number}");

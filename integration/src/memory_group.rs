@@ -1,4 +1,4 @@
-//! What the kernel charges for memory: pages of processes, and what it allocates for them, such as the elements of sets.
+//! The memory that the kernel charges: pages of processes, and kernel allocations for them, such as elements of sets.
 
 use std::{
     fs::{self, File},
@@ -9,14 +9,14 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// A control group of the memory controller, of either version, beneath that of this process. It goes when this is dropped,
-/// if its processes have ended.
+/// A control group of the memory controller, of either version, below that of this process. It is removed when this is
+/// dropped, if its processes have ended.
 #[derive(Debug)]
 pub struct MemoryGroup {
     directory: PathBuf,
-    /// Says how many bytes are charged.
+    /// Reports the number of charged bytes.
     charged: File,
-    /// Says how many were at most, since something was last written to this open file.
+    /// Reports the peak of charged bytes since the last write to this open file.
     most: File,
 }
 
@@ -24,7 +24,7 @@ const VERSION_1: [&str; 2] = ["memory.usage_in_bytes", "memory.max_usage_in_byte
 const VERSION_2: [&str; 2] = ["memory.current", "memory.peak"];
 
 impl MemoryGroup {
-    /// Makes one; `None` where this process may not, or the kernel has no such controller.
+    /// Creates a group; `None` if this process may not, or if the kernel has no such controller.
     pub fn new() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -37,7 +37,7 @@ impl MemoryGroup {
         let parent = Path::new("/sys/fs/cgroup").join(hierarchy).join(path.trim_start_matches('/'));
         let directory = parent.join(name);
         fs::create_dir(&directory).ok()?;
-        // Where the controller is not handed down there are no such files.
+        // Where the controller is not delegated, these files do not exist.
         let [charged, most] = files
             .map(|file| File::options().read(true).write(file != VERSION_2[0]).open(directory.join(file)));
         let opened =
@@ -49,32 +49,32 @@ impl MemoryGroup {
         group.ok()
     }
 
-    /// What starts a program in the group: it becomes the program that is named after it.
+    /// The command prefix that starts a program in the group: it execs the program given after it.
     pub fn enter(&self) -> [String; 4] {
         let enter = format!("echo $$ > '{}' && exec \"$@\"", self.directory.join("cgroup.procs").display());
         ["sh".to_owned(), "-c".to_owned(), enter, "sh".to_owned()]
     }
 
-    /// Bytes that are charged.
+    /// The number of charged bytes.
     ///
     /// # Errors
-    /// The kernel does not say it.
+    /// The kernel does not report it.
     pub fn charged(&self) -> io::Result<u64> {
         read(&self.charged)
     }
 
-    /// The most bytes that were charged since that was last forgotten.
+    /// The peak of charged bytes since it was last reset.
     ///
     /// # Errors
-    /// The kernel does not say it.
+    /// The kernel does not report it.
     pub fn most_charged(&self) -> io::Result<u64> {
         read(&self.most)
     }
 
-    /// Begins anew with what is charged now.
+    /// Resets the peak to the bytes charged now.
     ///
     /// # Errors
-    /// The kernel cannot (version 2 since Linux 6.12).
+    /// The kernel cannot reset it (version 2 before Linux 6.12).
     pub fn forget_most(&self) -> io::Result<()> {
         self.most.write_all_at(b"0", 0)
     }
@@ -88,7 +88,7 @@ fn read(file: &File) -> io::Result<u64> {
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        // It may still have processes; there is nothing else to do about a failure here.
+        // The group may still have processes; nothing else can be done about a failure here.
         let _ = fs::remove_dir(&self.directory);
     }
 }

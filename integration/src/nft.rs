@@ -9,7 +9,7 @@ use std::{
 
 use crate::{LabError, Namespace, lab::eventually};
 
-/// Runs `nft` in a namespace with `input` on its stdin; gives its stdout.
+/// Runs `nft` in a namespace with `input` on its stdin; returns its stdout.
 pub fn nft(namespace: &Namespace, arguments: &[&str], input: &str) -> Result<String, LabError> {
     namespace.filter("nft", arguments, input)
 }
@@ -23,25 +23,26 @@ pub struct Notifications {
     start: String,
 }
 
-/// How long a notification may take that takes milliseconds on an idle machine.
+/// How long a notification may take; it takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 static NEXT_MARKER: AtomicU32 = AtomicU32::new(0);
 
 impl Notifications {
-    /// Starts listening; when this returns, every later change is heard.
+    /// Starts listening; once this returns, every later change is recorded.
     pub fn start(namespace: &Namespace) -> Result<Self, LabError> {
         let log = tempfile::NamedTempFile::new().map_err(LabError::io("make a temporary file"))?;
         let output = log.reopen().map_err(LabError::io("open a temporary file"))?;
         let monitor = spawn(namespace, output).map_err(LabError::io("run nft monitor"))?;
         let mut this = Self { namespace: namespace.clone(), monitor, log, start: String::new() };
-        // The monitor does not say when it is ready: it is once it reports a change that was made for that.
+        // The monitor does not report when it is ready: it is ready once it reports a change that was made for this
+        // purpose.
         let mut markers = Vec::new();
         for _ in 0..PATIENCE.as_millis() / 50 {
             markers.push(this.mark()?);
             let told = || markers.iter().find(|marker| this.text().contains(*marker)).cloned();
             if eventually(Duration::from_millis(50), || told().is_some()).is_some() {
-                // It reports the later ones as well, sooner or later.
+                // The monitor will report the later markers as well.
                 this.start = markers.pop().unwrap_or_default();
                 this.wait_for(&this.start)?;
                 return Ok(this);
@@ -51,10 +52,10 @@ impl Notifications {
         Err(LabError::Command { command: "nft monitor".into(), stderr })
     }
 
-    /// What was changed since the start, a line each; comments name the process that did it.
+    /// The changes since the start, one line each; comments name the process that made them.
     pub fn changes(&self) -> Result<Vec<String>, LabError> {
         let end = self.mark()?;
-        // Notifications come in order: when the marker is there, so is everything before it.
+        // Notifications come in order: once the marker is there, everything before it is there as well.
         self.wait_for(&end)?;
         let text = self.text();
         let lines = text.lines().skip_while(|line| !line.contains(&self.start));
@@ -63,7 +64,7 @@ impl Notifications {
         Ok(lines.filter(ours).map(str::to_owned).collect())
     }
 
-    /// Makes and removes a table of a name not used before.
+    /// Creates and removes a table whose name was not used before.
     fn mark(&self) -> Result<String, LabError> {
         let marker = format!("marker-{}-", NEXT_MARKER.fetch_add(1, Ordering::Relaxed));
         nft(
@@ -89,14 +90,14 @@ impl Notifications {
 
 impl Drop for Notifications {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing else to do about a failure here.
+        // The monitor may have ended already; nothing else can be done about a failure here.
         let _ = self.monitor.kill();
         let _ = self.monitor.wait();
     }
 }
 
 fn spawn(namespace: &Namespace, output: File) -> std::io::Result<Child> {
-    // setpriv ends it with the thread that started it, also when this process is killed.
+    // setpriv has it killed when the thread that started it ends, even if this process is killed.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "nft", "monitor"]).stdin(Stdio::null()).stdout(output);
     namespace.enter(move || command.spawn())

@@ -1,4 +1,4 @@
-//! Carries out what the compiler plans, as the agent does.
+//! Carries out the compiler's plans, as the agent does.
 
 use portolan::kernel::nftables::{Commit, Error, Kernel, Tables};
 use portolan_rules::{
@@ -7,15 +7,15 @@ use portolan_rules::{
     ruleset::{Ruleset, Transaction, diff::diff_into},
 };
 
-/// All that was compiled, as one transaction for a kernel that holds nothing of ours.
+/// Everything that was compiled, as one transaction for a kernel that holds none of our tables.
 pub fn creation(compiler: &Compiler) -> Transaction {
     diff_into(&compiler.config().table, &Ruleset::default(), compiler.ruleset())
 }
 
-/// Commits an update, and makes anew what it wants made anew. What nothing leads to any more stays: [`retire`].
+/// Commits an update and rebuilds what it asks to rebuild. Objects that nothing leads to any more stay: see [`retire`].
 ///
 /// # Errors
-/// What the kernel refuses.
+/// The error of the kernel, if it refuses a transaction.
 pub fn commit(kernel: &mut Kernel, compiler: &mut Compiler, update: &Plan) -> Result<Commit, Error> {
     let mut all = Commit::default();
     for step in &update.steps {
@@ -35,10 +35,10 @@ pub fn commit(kernel: &mut Kernel, compiler: &mut Compiler, update: &Plan) -> Re
     outcome.map(|()| all)
 }
 
-/// Removes all that nothing leads to any more.
+/// Removes all objects that nothing leads to any more.
 ///
 /// # Errors
-/// What the kernel refuses.
+/// The error of the kernel, if it refuses a transaction.
 pub fn retire(kernel: &mut Kernel, compiler: &mut Compiler) -> Result<Commit, Error> {
     let mut all = Commit::default();
     while let Some(last) = compiler.retiring() {

@@ -1,7 +1,7 @@
-//! A real API server in place of the test API server: the one of a kubeconfig, `PORTOLAN_TEST_KUBECONFIG`.
+//! A real API server in place of the test API server: that of a kubeconfig, `PORTOLAN_TEST_KUBECONFIG`.
 //!
-//! The namespaces of the lab have no way out. A relay on the lab's router takes connections in at the place where the test
-//! API server would be, and hands them on to the real one, TLS and all. What a test stores is removed in the end.
+//! The namespaces of the lab have no way out. A relay on the lab's router accepts connections at the address of the
+//! test API server and forwards them to the real one, including TLS. Objects that a test stores are removed at the end.
 
 use std::{
     io::{self, Read, Write},
@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 
 use crate::{LabError, Namespace, Resource, wire::Wire};
 
-/// The owner of the fields of what is stored.
+/// The field manager of the stored objects.
 const MANAGER: &str = "portolan-test";
 
 /// A real API server, reached from a namespace of the lab.
@@ -37,19 +37,19 @@ pub struct RealServer {
     wire: Arc<Wire>,
 }
 
-/// The socket that takes connections in; dropping it ends them.
+/// The socket that accepts connections; dropping it stops accepting.
 struct Relay(Socket);
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // A socket that listens may be shut down; else nothing waits for it.
+        // A listening socket can be shut down; otherwise nothing waits for it.
         let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 
 impl RealServer {
-    /// Relays from an address in a namespace to the server of a kubeconfig, as that is reached from `way`, or from where this
-    /// process is.
+    /// Relays from an address in a namespace to the server of a kubeconfig, which is reached from `way`, or from the
+    /// namespace of this process.
     pub fn start(
         namespace: &Namespace,
         address: SocketAddr,
@@ -87,7 +87,7 @@ impl RealServer {
         })
     }
 
-    /// What the server has sent into the lab.
+    /// The counters of what the server has sent into the lab.
     pub fn wire(&self) -> &Wire {
         &self.wire
     }
@@ -97,10 +97,10 @@ impl RealServer {
         self.kubeconfig.clone()
     }
 
-    /// Stores objects, new or changed, one after the other.
+    /// Stores objects, whether new or changed, one after the other.
     ///
     /// # Panics
-    /// If the server refuses one.
+    /// If the server refuses an object.
     pub fn put_all(&self, objects: impl IntoIterator<Item = Value>) {
         for object in objects {
             let path = path(&object);
@@ -121,7 +121,7 @@ impl RealServer {
         }
     }
 
-    /// Deletes the stored counterparts of these objects, those that are there.
+    /// Deletes the stored counterparts of these objects, if they exist.
     pub fn delete_all<'a>(&self, objects: impl IntoIterator<Item = &'a Value>) {
         objects.into_iter().for_each(|object| _ = self.try_request("DELETE", &path(object), None));
     }
@@ -158,7 +158,7 @@ impl RealServer {
         let request = Request::builder().method(method).uri(url).header("content-type", kind);
         let request = request.body(body.into_bytes()).unwrap_or_else(|error| panic!("{url}: {error}"));
         let (client, runtime) = (self.client.clone(), Arc::clone(&self.runtime));
-        // Connections are made in the namespace of the thread that asks.
+        // Connections are made in the namespace of the calling thread.
         self.namespace.enter(move || runtime.block_on(client.request(request))).map_err(Box::new)
     }
 }
@@ -170,7 +170,7 @@ impl Drop for RealServer {
     }
 }
 
-/// Has the current context's cluster be at this address, known by the name that it has; gives host and port of the server.
+/// Points the cluster of the current context to this address, under its old server name; returns the old host and port.
 fn retarget(config: &mut Kubeconfig, address: SocketAddr) -> Option<String> {
     let current = config.current_context.clone()?;
     let context = config.contexts.iter().find(|context| context.name == current)?.context.clone()?;
@@ -206,7 +206,7 @@ fn relay(
                     Ok(socket.into())
                 }),
             };
-            // Without the server the connection ends, as it would there.
+            // If the server cannot be reached, the connection ends, as it would there.
             let Ok(far) = far else { continue };
             wire.note_connection();
             for (from, to, wire) in [(&near, &far, None), (&far, &near, Some(Arc::clone(&wire)))] {
@@ -220,7 +220,7 @@ fn relay(
 
 fn copy(mut from: TcpStream, mut to: TcpStream, wire: Option<&Wire>) {
     let mut bytes = vec![0; 64 << 10];
-    // However it ends, the other side hears of it.
+    // However the copy ends, the other side is notified.
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         if let Some(wire) = wire {
             wire.note_sent(count, Instant::now());

@@ -1,8 +1,8 @@
-//! What a real API server answered: recorded from kube-apiserver 1.36.2 with etcd 3.6, one exchange a file.
+//! Responses of a real API server: recorded from kube-apiserver 1.36.2 with etcd 3.6, one exchange per file.
 //!
-//! A file (`api_server/recorded`) is a remark, the request and its headers; the status line and the headers that matter; the
-//! body. Lines of a watch begin with the seconds since the answer began. Protobuf bodies are in hexadecimal. The test
-//! API server is compared with them, and the agent reads them.
+//! A file (`api_server/recorded`) holds a remark, the request and its headers; the status line and the headers that
+//! matter; the body. Lines of a watch begin with the seconds since the response began. Protobuf bodies are in
+//! hexadecimal. The test API server is compared with these files, and the agent reads them.
 
 use std::{fs, path::Path};
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 /// An exchange.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    /// The file's name, without its end.
+    /// The name of the file, without its extension.
     pub name: String,
     /// Path and query of the request, a GET.
     pub url: String,
@@ -19,19 +19,19 @@ pub struct Recording {
     pub accept: String,
     /// Whether the request had a token.
     pub has_token: bool,
-    /// Status code of the answer.
+    /// Status code of the response.
     pub status: u16,
-    /// Headers of the answer, names in lower case.
+    /// Headers of the response, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Body of the answer; of a watch its lines.
+    /// Body of the response; for a watch, its lines.
     pub body: String,
 }
 
 impl Recording {
-    /// All of them, by name.
+    /// All recordings, by name.
     ///
     /// # Panics
-    /// If one cannot be read.
+    /// If a recording cannot be read.
     pub fn all() -> Vec<Self> {
         let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api_server/recorded");
         let files = fs::read_dir(&place).unwrap_or_else(|error| panic!("{}: {error}", place.display()));
@@ -40,10 +40,10 @@ impl Recording {
         all
     }
 
-    /// The one of this name.
+    /// The recording of this name.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such recording.
     pub fn named(name: &str) -> Self {
         let found = Self::all().into_iter().find(|recording| recording.name == name);
         found.unwrap_or_else(|| panic!("nothing is recorded as {name}"))
@@ -75,7 +75,7 @@ impl Recording {
         }
     }
 
-    /// Whether it is in protobuf.
+    /// Whether the response is in protobuf.
     pub fn is_protobuf(&self) -> bool {
         self.accept.contains("protobuf")
     }
@@ -85,10 +85,10 @@ impl Recording {
         self.url.contains("watch=true")
     }
 
-    /// The body of an answer in protobuf; of a watch its frames, one after the other.
+    /// The body of a response in protobuf; for a watch, its frames, one after the other.
     ///
     /// # Panics
-    /// If it is not in hexadecimal.
+    /// If the body is not in hexadecimal.
     pub fn bytes(&self) -> Vec<u8> {
         let digits: Vec<char> = self.body.chars().filter(|c| !c.is_whitespace()).collect();
         let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16);
@@ -104,7 +104,7 @@ impl Recording {
     /// The lines of a watch.
     ///
     /// # Panics
-    /// If one is not JSON.
+    /// If a line is not JSON.
     pub fn events(&self) -> Vec<Value> {
         let event =
             |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}", self.name));
@@ -112,7 +112,7 @@ impl Recording {
     }
 }
 
-/// The lines of a watch without the times before them, and what is said of its end.
+/// The lines of a watch without the times before them and the remark about its end.
 fn without_times(body: &str) -> String {
     if !body.starts_with('+') {
         return body.to_owned();

@@ -1,4 +1,4 @@
-//! Services made up for benchmarks: the same for the same number in every benchmark.
+//! Synthetic Services for benchmarks: the same number gives the same Services in every benchmark.
 
 mod objects;
 
@@ -31,29 +31,29 @@ pub const NODE: &str = "bench";
 
 /// The port of every endpoint.
 const ENDPOINT_PORT: u16 = 8080;
-/// Endpoints in one slice at most, as the API server has it.
+/// Most endpoints in one slice, as set by the API server.
 const IN_SLICE: usize = 100;
-/// When they were created, in seconds since 1970.
+/// When the Services were created, in seconds since 1970.
 const CREATED: i64 = 1_748_779_200;
 /// The first node port.
 const FIRST_NODE_PORT: u32 = 20_000;
 
-/// What the Services are like.
+/// The kinds of Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kinds {
-    /// A ClusterIP each.
+    /// Each Service has a ClusterIP.
     Plain,
-    /// One in thirty with session affinity, one with source ranges, one under policy Local: a tenth in all.
+    /// Of thirty Services, one has session affinity, one has source ranges, and one uses policy Local: a tenth in all.
     Mixed,
-    /// A ClusterIP and endpoints of both families.
+    /// Each Service has a ClusterIP and endpoints of both families.
     DualStack,
-    /// Number 0 has so many endpoints.
+    /// Service number 0 has this many endpoints.
     Large(u32),
-    /// The first ones, so many, have a node port.
+    /// The given number of Services, from number 0 on, have a node port.
     NodePorts(u32),
 }
 
-/// The Service that connections are made to: it takes the place of the one in the middle.
+/// The Service that connections are made to; it replaces the Service in the middle.
 #[derive(Debug, Clone)]
 pub struct Probe {
     /// Its ClusterIP.
@@ -62,7 +62,7 @@ pub struct Probe {
     pub endpoints: Vec<SocketAddr>,
 }
 
-/// So many Services, each a pure function of its number.
+/// A number of Services, each a pure function of its number.
 #[derive(Debug, Clone)]
 pub struct Synthetic {
     services: u32,
@@ -71,28 +71,28 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// `services` of them, from number 0.
+    /// Services with the numbers from 0 to `services - 1`.
     pub const fn new(services: u32, kinds: Kinds) -> Self {
         Self { services, kinds, probe: None }
     }
 
-    /// The same with `probe` in the place of the Service in the middle.
+    /// The same Services, with `probe` in place of the Service in the middle.
     #[must_use]
     pub fn with_probe(self, probe: Probe) -> Self {
         Self { probe: Some(probe), ..self }
     }
 
-    /// How many there are.
+    /// The number of Services.
     pub const fn len(&self) -> u32 {
         self.services
     }
 
-    /// Whether there is none.
+    /// Whether there are no Services.
     pub const fn is_empty(&self) -> bool {
         self.services == 0
     }
 
-    /// All of them as Portolan has them in memory before it compiles.
+    /// All Services, as Portolan holds them in memory before it compiles.
     pub fn state(&self) -> State {
         let mut state = State::new(Node { name: NODE.into(), ..Node::default() });
         for n in 0..self.services {
@@ -164,7 +164,7 @@ impl Synthetic {
         service
     }
 
-    /// The slices of Service `n`: of one family each, and not too long.
+    /// The slices of Service `n`: each of one family, with at most [`IN_SLICE`] endpoints.
     pub fn slices(&self, n: u32) -> Vec<EndpointSlice> {
         let node = intern(if self.is_local(n) { NODE } else { "other" });
         let mut addresses = vec![self.endpoints(n).iter().map(SocketAddr::ip).collect::<Vec<_>>()];
@@ -183,7 +183,7 @@ impl Synthetic {
     }
 }
 
-/// What many objects say is in the memory once, as the manifest source has it.
+/// Shares a text that many objects contain, as the manifest source does.
 fn intern(text: &str) -> Arc<str> {
     thread_local!(static KNOWN: RefCell<HashSet<Arc<str>>> = RefCell::default());
     KNOWN.with_borrow_mut(|known| {
@@ -214,7 +214,7 @@ fn ipv6(network: u16, n: u32) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, network, 0, 0, 0, 0, (n >> 16) as u16, n as u16)
 }
 
-/// An address, of the family of this slice, that no endpoint has; another one for another number.
+/// An address of the slice's family that no endpoint has; different for each number.
 pub fn spare(slice: &EndpointSlice, i: u32) -> Endpoint {
     let [_, a, b, c] = i.to_be_bytes();
     let family = slice.endpoints.first().map_or(Family::Ip, |endpoint| Family::of(endpoint.address));

@@ -1,7 +1,7 @@
-//! Servers that answer with their name and the address of the client, and clients that report what they met.
+//! Servers that answer with their name and the address of the client, and clients that report the outcome.
 //!
 //! The protocol is one line: a server answers a connection, or a datagram, with its name and the
-//! source it saw, `web-1 10.128.1.2 41234`. A TCP connection stays open after that and echoes lines.
+//! source address that it saw, `web-1 10.128.1.2 41234`. A TCP connection stays open after that and echoes lines.
 
 mod answer;
 mod client;
@@ -32,7 +32,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The API's word for it.
+    /// The name of the protocol in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",

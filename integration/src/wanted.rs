@@ -1,11 +1,11 @@
-//! What tests and measurements know of tables before they read them.
+//! What tests and measurements know about tables before they read them.
 
 use portolan::kernel::nftables::{Commit, Error, Kernel, Tables, Wanted};
 use portolan_rules::ruleset::{Chain, Family, Name, Ruleset, Set, Transaction};
 
 use crate::Between;
 
-/// All elements, dumped; rules as in this ruleset.
+/// Wants all elements, dumped, and rules as in this ruleset.
 pub struct Expecting<'a>(pub &'a Ruleset);
 
 impl Wanted for Expecting<'_> {
@@ -14,7 +14,7 @@ impl Wanted for Expecting<'_> {
     }
 }
 
-/// Whether the kernel says how many elements sets have, as none before Linux 6.16 does.
+/// Whether the kernel reports the number of elements of sets, which it does only since Linux 6.16.
 pub struct Counting(pub bool);
 
 impl Between for Counting {
@@ -27,7 +27,7 @@ impl Between for Counting {
     }
 }
 
-/// What is wanted, without the numbers of elements. No keys are asked for, so that sets are dumped.
+/// Wants the same, without the numbers of elements. No keys are requested, so sets are dumped.
 struct Uncounted<'a>(&'a mut dyn Wanted);
 
 impl Wanted for Uncounted<'_> {

@@ -1,4 +1,4 @@
-//! What a server has sent to its clients.
+//! Counts what a server has sent to its clients.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Counts the connections of a server, and the bytes that it sends, TLS and all.
+/// Counts the connections of a server and the bytes that it sends, including TLS.
 #[derive(Debug, Default)]
 pub struct Wire {
     connections: AtomicUsize,
@@ -32,32 +32,32 @@ struct Times {
 }
 
 impl Wire {
-    /// How many connections there were so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Relaxed)
     }
 
-    /// How many bytes were sent so far.
+    /// The number of bytes sent so far.
     pub fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    /// Forgets when something was sent.
+    /// Forgets the times of connections and sent bytes.
     pub fn forget_times(&self) {
         *self.times() = Times::default();
     }
 
-    /// When the first connection was made since then.
+    /// When the first connection since then was made.
     pub fn connected_at(&self) -> Option<Instant> {
         self.times().connected
     }
 
-    /// When something was sent for the first time since then.
+    /// When bytes were sent for the first time since then.
     pub fn first_sent(&self) -> Option<Instant> {
         self.times().first
     }
 
-    /// When something was sent last.
+    /// When bytes were last sent.
     pub fn last_sent(&self) -> Option<Instant> {
         self.times().last
     }
@@ -67,7 +67,7 @@ impl Wire {
         self.times().connected.get_or_insert_with(Instant::now);
     }
 
-    /// Notes that bytes were sent from this moment on.
+    /// Notes bytes whose sending began at this moment.
     pub(crate) fn note_sent(&self, bytes: usize, at: Instant) {
         self.sent.fetch_add(bytes as u64, Relaxed);
         let mut times = self.times();
@@ -80,7 +80,7 @@ impl Wire {
     }
 }
 
-/// A connection of which is counted what is sent.
+/// A connection whose sent bytes are counted.
 #[derive(Debug)]
 pub(crate) struct Counted {
     stream: TcpStream,

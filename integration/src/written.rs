@@ -1,10 +1,10 @@
-//! Objects as a cluster has them: with what clients and controllers write besides.
+//! Objects as in a cluster, with the fields that clients and controllers add.
 
 use serde_json::{Value, json};
 
 const TIME: &str = "2026-01-02T03:04:05Z";
 
-/// A Service, which has this name and number, as `helm` leaves it.
+/// A Service with this name and number, as `helm` writes it.
 pub fn by_helm(mut service: Value, name: &str, number: u32) -> Value {
     let metadata = &mut service["metadata"];
     metadata["uid"] = uid(0, number).into();
@@ -48,7 +48,7 @@ pub fn by_helm(mut service: Value, name: &str, number: u32) -> Value {
     service
 }
 
-/// A slice of a Service, which has this name and number, as their controller writes it.
+/// A slice of the Service with this name and number, as the EndpointSlice controller writes it.
 pub fn by_controller(mut slice: Value, service: &str, number: u32) -> Value {
     let metadata = &mut slice["metadata"];
     let owner = uid(0, number);

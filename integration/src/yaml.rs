@@ -1,4 +1,4 @@
-//! Writes a JSON value as `kubectl get -o yaml` does: block style, quotes only where they are needed, no anchors.
+//! Writes a JSON value as `kubectl get -o yaml` does: block style, quotes only where needed, no anchors.
 
 use serde_json::Value;
 
@@ -48,12 +48,12 @@ fn after_key(value: &Value, indent: usize, text: &mut String) {
     }
 }
 
-/// JSON scalars and empty collections are YAML as they stand.
+/// JSON scalars and empty collections are valid YAML as they are.
 fn one_line(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), plain_or_quoted)
 }
 
-/// Text without quotes, if nothing could take it for something else.
+/// Text without quotes, if it cannot be read as another type.
 fn plain_or_quoted(text: &str) -> String {
     let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&&*text.to_lowercase())

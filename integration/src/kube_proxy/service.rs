@@ -1,5 +1,6 @@
-//! One Service with a ClusterIP, a node port and a load balancer's address, as kube-proxy has it in its modes nftables and
-//! iptables: chains, order and marks are those of kube-proxy 1.36; only the hashes in the chains' names are not.
+//! One Service with a ClusterIP, a node port and a load balancer's address, as kube-proxy programs it in its modes
+//! nftables and iptables: chains, order and marks are those of kube-proxy 1.36; only the hashes in the chains' names
+//! are not.
 
 use std::{
     fmt::{self, Write},
@@ -17,13 +18,13 @@ pub struct ProxiedService {
     pub load_balancer: IpAddr,
     /// The node's address.
     pub node: IpAddr,
-    /// Its port at the first two.
+    /// The port at the ClusterIP and the load balancer's address.
     pub port: u16,
-    /// Its port at the last.
+    /// The node port.
     pub node_port: u16,
     /// Its protocols.
     pub protocols: Vec<Protocol>,
-    /// Its endpoints, which are not empty.
+    /// Its endpoints; not empty.
     pub endpoints: Vec<SocketAddr>,
     /// The pods' network, as `clusterCIDR`.
     pub pods: String,
@@ -32,7 +33,7 @@ pub struct ProxiedService {
 }
 
 impl ProxiedService {
-    /// The family.
+    /// The address family.
     pub fn family(&self) -> Family {
         if self.cluster_ip.is_ipv4() { Family::V4 } else { Family::V6 }
     }
@@ -101,7 +102,8 @@ impl ProxiedService {
         text
     }
 
-    /// What `kube-proxy --cleanup` hands to the same programs: its jumps in the chains of others go, then its chains.
+    /// What `kube-proxy --cleanup` passes to the same programs: removes its jumps from the chains of others, then its
+    /// chains.
     pub fn without_iptables(&self) -> String {
         let (mut text, mut chains) = (String::new(), String::new());
         for line in self.iptables().lines() {

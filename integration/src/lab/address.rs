@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// The pods' networks of the whole cluster, as `--cluster-cidr` takes them.
+/// The pod networks of the whole cluster, as `--cluster-cidr` takes them.
 pub const CLUSTER_CIDR: &str = "10.128.0.0/16,fd00:10:128::/48";
 
 /// An IP family.
@@ -26,7 +26,7 @@ impl Family {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// The API's word for it, in `spec.ipFamilies` and `addressType`.
+    /// The name of the family in the API, in `spec.ipFamilies` and `addressType`.
     pub fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -41,7 +41,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// An IPv4 address and its IPv6 sibling.
+/// An IPv4 address and its IPv6 counterpart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dual {
     /// The IPv4 address.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// A failure to build or use the lab; never the answer to a probe.
+/// A failure to build or use the lab; never the outcome of a probe.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// Not run by root.
@@ -13,7 +13,7 @@ pub enum LabError {
     Io {
         /// What was tried.
         what: String,
-        /// The kernel's answer.
+        /// The kernel's error.
         source: std::io::Error,
     },
     /// A command ran and failed.
@@ -32,15 +32,15 @@ pub enum LabError {
     Agent {
         /// The node it ran on.
         node: String,
-        /// What happened to it.
+        /// What happened to the agent.
         what: String,
-        /// What it wrote to stderr.
+        /// What the agent wrote to stderr.
         stderr: String,
     },
 }
 
 impl LabError {
-    /// Wraps an I/O error with what was tried.
+    /// Wraps an I/O error with a description of what was tried.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }

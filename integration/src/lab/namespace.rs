@@ -1,7 +1,7 @@
-//! A network namespace without a name: a thread that lives in it, and a file that keeps it.
+//! A network namespace without a name: a thread that lives in it, and a file that keeps it open.
 //!
-//! Nothing is entered under `/run/netns`, so that nothing is left behind: the kernel removes the
-//! namespace with its last file and socket, also when the process that made it is killed.
+//! Nothing is created under `/run/netns`, so nothing is left behind: the kernel removes the
+//! namespace with its last file and socket, even if the process that created it is killed.
 
 use std::{
     fs::File,
@@ -21,7 +21,7 @@ use super::LabError;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A handle on a network namespace; the namespace lives as long as one of its handles.
+/// A handle to a network namespace; the namespace lives as long as one of its handles.
 #[derive(Debug, Clone)]
 pub struct Namespace(Arc<Inner>);
 
@@ -33,7 +33,7 @@ struct Inner {
 }
 
 impl Namespace {
-    /// Makes a namespace with its loopback up and forwarding off; `name` appears in messages only.
+    /// Creates a namespace with its loopback up and forwarding off; `name` appears in messages only.
     ///
     /// # Errors
     /// [`LabError::NotRoot`] without root.
@@ -50,7 +50,7 @@ impl Namespace {
                     .map_err(std::io::Error::from)
                     .and_then(|()| File::open("/proc/thread-self/ns/net"));
                 let usable = file.is_ok();
-                // The receiver is gone only if the maker is; then there is nothing to do here either.
+                // The receiver is gone only if the creator is; then there is nothing left to do here.
                 let _ = ready.send(file);
                 while usable && let Ok(job) = queue.recv() {
                     job();
@@ -69,12 +69,12 @@ impl Namespace {
             ("net/ipv6/conf/default/disable_ipv6", "0"),
             ("net/ipv6/conf/default/accept_dad", "0"),
             ("net/ipv6/conf/default/router_solicitations", "0"),
-            // Every refusal is heard, however many there are.
+            // Every refusal is sent, however many there are.
             ("net/ipv4/icmp_ratemask", "0"),
             ("net/ipv6/icmp/ratelimit", "0"),
-            // A server that remembers a connection it has closed drops the first packet of a new one from the same
-            // address and port if its timestamp is older, as that of another client that is masqueraded may be.
-            // Nor does a client that connects all the time run out of ports.
+            // A server that remembers a connection it has closed drops the first packet of a new connection from the
+            // same address and port if its timestamp is older, as the timestamp of another masqueraded client may be.
+            // Besides, a client that connects all the time does not run out of ports.
             ("net/ipv4/tcp_max_tw_buckets", "0"),
         ] {
             namespace.sysctl(key, value)?;
@@ -94,14 +94,14 @@ impl Namespace {
     }
 
     /// Runs `job` on the namespace's own thread and returns its result. Jobs run one after the other:
-    /// open sockets here, wait on them elsewhere (a socket stays in the namespace it was opened in).
+    /// open sockets here, but wait on them elsewhere (a socket stays in the namespace it was opened in).
     ///
     /// # Panics
     /// If `job` panics.
     pub fn enter<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = channel();
         let job: Job = Box::new(move || {
-            // The receiver waits below, so it is there.
+            // The receiver waits below, so it exists.
             let _ = done.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)));
         });
         let sent = self.0.jobs.send(job);
@@ -119,9 +119,10 @@ impl Namespace {
         self.enter(move || std::fs::write(path, value)).map_err(LabError::io(what))
     }
 
-    /// How many packets connection tracking has dropped here since another connection took their tuple at the same moment:
-    /// `insert_failed` of `/proc/net/stat/nf_conntrack`. Two connections that are masqueraded on two cores at once may be
-    /// given one port, with any ruleset; the kernel lets one of them through, and a client sends the other again.
+    /// The number of packets that connection tracking has dropped here because another connection took their tuple at
+    /// the same moment: `insert_failed` of `/proc/net/stat/nf_conntrack`. With any ruleset, two connections that are
+    /// masqueraded on two cores at once may be given the same port; the kernel lets one of them through, and a client
+    /// resends the other.
     pub fn clashes(&self) -> Result<u64, LabError> {
         let text = self.filter("cat", &["/proc/net/stat/nf_conntrack"], "")?;
         let mut lines = text.lines();
@@ -138,15 +139,15 @@ impl Namespace {
         })
     }
 
-    /// Runs `ip -batch` with these commands, one a line, in one process.
+    /// Runs `ip -batch` with these commands, one per line, in one process.
     pub fn ip(&self, commands: &str) -> Result<(), LabError> {
         self.filter("ip", &["-batch", "-"], commands).map(drop)
     }
 
-    /// Runs a program in this namespace with `input` on its stdin; gives its stdout.
+    /// Runs a program in this namespace with `input` on its stdin; returns its stdout.
     ///
     /// # Errors
-    /// [`LabError::Command`] when it exits with anything but 0.
+    /// [`LabError::Command`] if it exits with anything but 0.
     pub fn filter(&self, program: &str, arguments: &[&str], input: &str) -> Result<String, LabError> {
         let output = self.output(program, arguments, input)?;
         if output.status.success() {
@@ -163,11 +164,12 @@ impl Namespace {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let what = format!("run {program} in {}", self.name());
         let mut child = self.enter(move || command.spawn()).map_err(LabError::io(what.clone()))?;
-        // Small enough for the pipe, or read as it comes: `ip` and `nft -f` read all before they write.
+        // The input is small enough for the pipe, or read as it arrives: `ip` and `nft -f` read everything before they
+        // write.
         let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
         let output = child.wait_with_output().map_err(LabError::io(what.clone()))?;
         match written {
-            // A program that failed early has not read its input; its exit code says more.
+            // A program that failed early has not read its input; its exit code explains more.
             Err(error) if output.status.success() => Err(LabError::io(what)(error)),
             _ => Ok(output),
         }
@@ -179,8 +181,8 @@ impl Namespace {
     }
 }
 
-/// Moves this thread, the sockets that it opens and the processes that it starts into a network namespace of its own,
-/// which goes with them.
+/// Moves this thread, the sockets that it opens and the processes that it starts into a new network namespace, which
+/// vanishes with them.
 ///
 /// # Panics
 /// Without root.

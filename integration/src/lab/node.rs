@@ -33,7 +33,7 @@ impl Node {
         let (out, inside, pods) = (self.outside(), self.inside(), self.pod_networks());
         let (peer, peer_pods) = (other.inside(), other.pod_networks());
         let host = 10 + self.number;
-        // Without a link-local address a router cannot ask for the neighbours of what it forwards.
+        // Without a link-local address, a router cannot resolve the neighbours of packets that it forwards.
         self.namespace.ip(&format!(
             "link set eth0 addrgenmode none up\nlink set eth1 addrgenmode none up\n\
              addr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\n\
@@ -51,24 +51,24 @@ impl Node {
         &self.name
     }
 
-    /// Its address on the outside network; its `InternalIP` in the Node object.
+    /// The node's address on the outside network; its `InternalIP` in the Node object.
     pub fn outside(&self) -> Dual {
         let host = 10 + self.number;
         Dual::new([192, 0, 2, host], [0x2001, 0xdb8, 1, 0, 0, 0, 0, hexadecimal(host)])
     }
 
-    /// Its address on the inside network, which joins only the nodes.
+    /// The node's address on the inside network, which joins only the nodes.
     pub fn inside(&self) -> Dual {
         let host = 10 + self.number;
         Dual::new([172, 16, 0, host], [0xfd00, 0x172, 0x16, 0, 0, 0, 0, hexadecimal(host)])
     }
 
-    /// Whether `address` is one of this node's own.
+    /// Whether `address` belongs to this node.
     pub fn owns(&self, address: IpAddr) -> bool {
         self.outside().has(address) || self.inside().has(address)
     }
 
-    /// The networks its pods live in, as CIDRs.
+    /// The networks of the node's pods, as CIDRs.
     pub fn pod_networks(&self) -> (String, String) {
         (format!("10.128.{}.0/24", self.number), format!("fd00:10:128:{:x}::/64", self.number))
     }
@@ -93,7 +93,7 @@ impl Node {
         Client::new(&self.namespace)
     }
 
-    /// A server among the node's own processes, at one of its addresses: what answers there when no
+    /// A server among the node's own processes, at one of the node's addresses: it answers there when no
     /// Service claims the port.
     pub fn serve(
         &self,
@@ -110,7 +110,7 @@ impl Node {
         &self.namespace
     }
 
-    /// Its Node object, with the outside addresses as `InternalIP`.
+    /// The Node object, with the outside addresses as `InternalIP`.
     pub fn object(&self) -> Value {
         let addresses = Family::BOTH
             .map(|family| json!({"type": "InternalIP", "address": self.outside().of(family).to_string()}));
@@ -124,7 +124,7 @@ impl Node {
     }
 }
 
-/// The group that reads, in hexadecimal, as `number` does in decimal: 11 is written `::11`.
+/// The group that reads in hexadecimal as `number` does in decimal: 11 is written `::11`.
 fn hexadecimal(number: u8) -> u16 {
     u16::from(number / 10) * 16 + u16::from(number % 10)
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::{Dual, LabError, Namespace, Node};
 use crate::{Client, Family, Protocol, Responder, Server};
 
-/// Interfaces on a node are named by this, so that they differ also after a pod is gone.
+/// The number of the next interface on a node: names are unique even after a pod is gone.
 static NEXT_INTERFACE: AtomicU32 = AtomicU32::new(0);
 
-/// A pod of the lab. Dropping it leaves its servers and routes to the lab's end; [`Pod::delete`] takes
-/// it away at once.
+/// A pod of the lab. Dropping it leaves its servers and routes until the end of the lab; [`Pod::delete`] removes
+/// it at once.
 #[derive(Debug)]
 pub struct Pod {
     name: String,
@@ -27,8 +27,8 @@ impl Pod {
         let namespace = Namespace::new(name)?;
         let interface = format!("pod{}", NEXT_INTERFACE.fetch_add(1, Ordering::Relaxed));
         let (Dual { v4, v6 }, outside) = (address, node.outside());
-        // The pod's gateway is an address its node has anyway: ARP answers for it on every cable.
-        // IPv6 answers for the addresses of the same cable only, so there it is a link-local one.
+        // The pod's IPv4 gateway is an address that its node has anyway: Linux answers ARP for it on every cable.
+        // For IPv6, Linux answers only for the addresses of the same cable, so the gateway is a link-local address.
         node.namespace().ip(&format!(
             "link add {interface} type veth peer name eth0 netns {}\n\
              link set {interface} addrgenmode none up\n\
@@ -72,7 +72,7 @@ impl Pod {
     }
 
     /// Adds a server of TCP and UDP that is cheap for thousands of connections a second: it answers with the
-    /// address and port that it was reached at, and ends the connection.
+    /// address and port at which it was reached, and ends the connection.
     pub fn respond(mut self, port: u16) -> Result<Self, LabError> {
         let addresses = Family::BOTH.map(|family| self.address.of(family));
         self.responders.push(Responder::start(&self.namespace, &addresses, &[port], 0)?);
@@ -84,12 +84,12 @@ impl Pod {
         &self.name
     }
 
-    /// The name of the node it runs on.
+    /// The name of the pod's node.
     pub fn node_name(&self) -> &str {
         &self.node_name
     }
 
-    /// Its addresses.
+    /// The pod's addresses.
     pub fn address(&self) -> Dual {
         self.address
     }
@@ -104,7 +104,7 @@ impl Pod {
         Client::new(&self.namespace)
     }
 
-    /// Takes the pod away: its cable and routes, and with them every connection to it.
+    /// Removes the pod: its cable and routes, and with them every connection to it.
     pub fn delete(self) -> Result<(), LabError> {
         self.node.ip(&format!("link del {}\n", self.interface))
     }

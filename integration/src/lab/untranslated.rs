@@ -2,7 +2,7 @@
 
 use super::{Lab, LabError};
 
-/// What the router sees of a node must not have a Service's address as its destination.
+/// Packets from a node that the router sees must not have a Service's address as their destination.
 const AT_THE_ROUTER: &str = "
     table inet untranslated {
         chain prerouting {

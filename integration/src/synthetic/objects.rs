@@ -1,4 +1,4 @@
-//! The same Services as API objects, as `kubectl get -o yaml` prints them.
+//! The synthetic Services as API objects, as `kubectl get -o yaml` prints them.
 
 use std::{fs, io, path::Path};
 
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use super::Synthetic;
 use crate::yaml;
 
-/// How a file of manifests is written.
+/// The format of a manifest file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Documents one after the other.
+    /// Consecutive documents.
     Yaml,
     /// A `List`, on one line.
     Json,
 }
 
 impl Synthetic {
-    /// Writes all of them to so many files in a directory; gives their length in all.
+    /// Writes all Services to this many files in a directory; returns their total length.
     pub fn write(&self, directory: &Path, files: u32, format: Format) -> io::Result<usize> {
         let mut length = 0;
         for file in 0..files {

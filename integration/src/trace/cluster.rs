@@ -16,10 +16,11 @@ const PODS: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
 /// How many zones there are.
 pub const ZONES: u32 = 3;
 
-/// How many pods a Deployment has: out of so many, at most so many, in order. On average these are about fifteen.
+/// The sizes of Deployments: of 1,000, those below the first number have at most the second number of pods. About
+/// fifteen on average.
 const REPLICAS: [(u32, u32); 5] = [(500, 3), (800, 10), (950, 40), (996, 200), (1_000, 1_000)];
 
-/// A pod. Its number is its own for ever.
+/// A pod. Its number is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pod {
     pub number: u32,
@@ -27,20 +28,20 @@ pub struct Pod {
     pub address: Ipv4Addr,
 }
 
-/// What a slice says of a pod.
+/// The condition of a pod in a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// It is not ready, or no longer.
+    /// It is not ready yet, or no longer ready.
     NotReady,
     Ready,
-    /// It is about to end, and serves until then.
+    /// It is terminating, and serves until it has ended.
     Terminating,
 }
 
 /// A Service with its Deployment.
 #[derive(Debug, Clone)]
 pub struct Application {
-    /// How many pods it is to have.
+    /// How many pods the Deployment should have.
     pub replicas: u32,
     /// The pods that have an address, by number.
     pub pods: Listed,
@@ -53,7 +54,7 @@ pub struct Application {
 pub struct Cluster {
     pub rng: Rng,
     nodes: u32,
-    /// The address that each node gives next.
+    /// The number of the next address that each node assigns.
     next_address: Vec<u32>,
     next_pod: u32,
     /// The pods that have an address, with their applications.
@@ -84,7 +85,7 @@ impl Cluster {
         cluster
     }
 
-    /// A Service without pods; gives its number.
+    /// Creates a Service without pods; returns its number.
     pub fn create(&mut self) -> u32 {
         let drawn = self.rng.u32(0..1_000);
         let class = REPLICAS.iter().position(|(below, _)| drawn < *below).unwrap_or(0);
@@ -98,7 +99,7 @@ impl Cluster {
     pub fn pod(&mut self) -> Pod {
         let node = self.rng.u32(0..self.nodes);
         let host = &mut self.next_address[node as usize];
-        // What was given away longest ago is free again: no node has so many pods.
+        // The address that was assigned longest ago is free again: no node has that many pods.
         let address = Ipv4Addr::from(u32::from(PODS) + node * ON_NODE + *host % (ON_NODE - 2) + 1);
         *host += 1;
         let number = self.next_pod;
@@ -112,12 +113,12 @@ impl Cluster {
         self.on_node[pod.node as usize].insert(pod.number, application);
     }
 
-    /// Whether a pod's condition is another one now; false if it has ended.
+    /// Sets a pod's condition; returns whether it changed. False if the pod has ended.
     pub fn set(&mut self, application: u32, number: u32, condition: Condition) -> bool {
         let Some((_, is)) = self.applications[application as usize].pods.get_mut(&number) else {
             return false;
         };
-        // A pod that is about to end is nothing else any more.
+        // A terminating pod keeps that condition.
         let is_changed = *is != condition && *is != Condition::Terminating;
         if is_changed {
             *is = condition;
@@ -125,7 +126,7 @@ impl Cluster {
         is_changed
     }
 
-    /// Takes a pod away.
+    /// Removes a pod.
     pub fn end(&mut self, application: u32, number: u32) {
         if let Some((pod, _)) = self.applications[application as usize].pods.remove(&number) {
             self.on_node[pod.node as usize].remove(&number);
@@ -142,7 +143,7 @@ impl Cluster {
         self.on_node[node as usize].iter().map(|(pod, application)| (*application, *pod)).collect()
     }
 
-    /// A pod that is ready, of any Service, unless none was found soon.
+    /// A ready pod of a random Service; `None` if that Service has none.
     pub fn any_ready(&mut self) -> Option<(u32, u32)> {
         let application = self.rng.u32(0..self.applications.len() as u32);
         let pods = &self.applications[application as usize].pods;
@@ -156,7 +157,7 @@ impl Cluster {
 }
 
 impl Application {
-    /// Brings the slices up to date, as their controller does; gives those that it writes.
+    /// Updates the slices as their controller does; returns the slices that it writes.
     pub fn sync(&mut self) -> Vec<(u32, Option<&Listed>)> {
         self.slices.sync(&self.pods)
     }

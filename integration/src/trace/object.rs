@@ -1,4 +1,4 @@
-//! What is written, and the objects that it is.
+//! Writes, and the objects that they write.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::cluster::{Condition, Pod, ZONES};
 use crate::{Family, Protocol, Service, Slice, by_controller, by_helm};
 
-/// The `ClusterIP`s.
+/// The first `ClusterIP`.
 const CLUSTER_IPS: Ipv4Addr = Ipv4Addr::new(10, 96, 1, 0);
 
 /// An object that is written.
@@ -19,17 +19,17 @@ pub enum Write {
     Slice {
         /// The number of its Service.
         service: u32,
-        /// Its own.
+        /// The number of the slice.
         number: u32,
-        /// What it lists; nothing if it is deleted.
+        /// The endpoints that the slice lists; `None` if it is deleted.
         endpoints: Option<Vec<(Pod, Condition)>>,
     },
-    /// The status of the node that looks on, for so many times.
+    /// The status of the observing node, written for this many times.
     NodeStatus(u32),
 }
 
 impl Write {
-    /// The object, given the Node that looks on.
+    /// The object, given the observing Node.
     pub fn object(&self, node: &Value) -> Value {
         match self {
             Self::Service(number) => service(*number),

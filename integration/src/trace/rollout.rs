@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::cluster::{Application, Condition};
 
-/// Part of the pods that may be too many, and too few: a quarter each.
+/// A rollout may have a quarter more pods than wanted, and a quarter fewer available ones.
 const PART: u32 = 4;
 
 /// A rolling update under way.
@@ -14,17 +14,17 @@ pub struct Rollout {
     new: BTreeSet<u32>,
 }
 
-/// What a Deployment's controller does next.
+/// The next actions of a Deployment's controller.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// So many pods are created.
+    /// How many pods are created.
     pub created: u32,
-    /// These are deleted.
+    /// The pods that are deleted.
     pub deleted: Vec<u32>,
 }
 
 impl Rollout {
-    /// Of a Deployment that has these pods.
+    /// Begins the rolling update of a Deployment that has these pods.
     pub fn new(application: &Application) -> Self {
         Self { old: application.pods.keys().copied().collect(), new: BTreeSet::new() }
     }
@@ -39,7 +39,7 @@ impl Rollout {
         self.new.insert(pod);
     }
 
-    /// What is to be done: new pods while there is room for them, and the end of old ones while enough are available.
+    /// The next actions: new pods while there is room for them, and deletions of old pods while enough are available.
     pub fn turn(&mut self, application: &Application) -> Turn {
         let replicas = application.replicas;
         let (surge, unavailable) = (replicas.div_ceil(PART), replicas / PART);

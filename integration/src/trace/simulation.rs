@@ -1,4 +1,4 @@
-//! What happens in the cluster, moment by moment.
+//! What happens in the cluster over time.
 
 use std::{
     cmp::Reverse,
@@ -14,24 +14,25 @@ use super::{
     slices::Listed,
 };
 
-/// From a pod's creation to its address, from there to being ready, and from its deletion to its end, in milliseconds.
+/// The times from a pod's creation to its address, from there to readiness, and from its deletion to its end, in
+/// milliseconds.
 const ADDRESS: RangeInclusive<u64> = 1_000..=3_000;
 const READY: RangeInclusive<u64> = 2_000..=10_000;
 const END: RangeInclusive<u64> = 1_000..=10_000;
-/// How soon a pod that has become ready fails, if it does, and one in how many.
+/// How soon after becoming ready a failing pod fails, and how many pods there are per failing pod.
 const FAILS: RangeInclusive<u64> = 1_000..=5_000;
 const ONE_FAILS: u32 = 20;
 /// How long a failed probe makes a pod not ready.
 const RECOVERY: u64 = 1_000;
-/// Between two failed probes anywhere.
+/// The time between two failed probes anywhere.
 const PROBES: u64 = 200;
-/// Between two writes of the node's status.
+/// The time between two writes of the node's status.
 const STATUS: u64 = 10_000;
-/// Between two Services that are created.
+/// The time between two creations of Services.
 const CREATION: u64 = 10;
-/// Within so long the nodes of a zone fall silent, or are back.
+/// The time within which the nodes of a zone fall silent, or return.
 const ZONE: RangeInclusive<u64> = 0..=5_000;
-/// Between two Services that the controller of slices takes.
+/// The time between two Services that the controller of slices handles.
 const CONTROLLER: u64 = 2;
 
 /// Something that happens.
@@ -50,21 +51,21 @@ enum Event {
     Back(u32),
     /// A Service is created.
     Created,
-    /// Some pod fails a probe,
+    /// A pod fails a probe.
     Probe,
-    /// and passes it again.
+    /// The pod passes the probe again.
     Recovered(u32, u32),
     Status,
 }
 
 impl Event {
-    /// Whether it happens again and again while other things do.
+    /// Whether the event recurs while other things happen.
     const fn is_background(self) -> bool {
         matches!(self, Self::Probe | Self::Status)
     }
 }
 
-/// A cluster in which things happen. Times are in milliseconds.
+/// A simulated cluster. Times are in milliseconds.
 #[derive(Debug)]
 pub struct Simulation {
     plan: Plan,
@@ -72,15 +73,15 @@ pub struct Simulation {
     now: u64,
     /// When the phase began.
     began: u64,
-    /// What is to come; of two at one time the one that was noted first.
+    /// Future events; of two at the same time, the one noted first comes first.
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     noted: u64,
-    /// How many of these are not in the background, and how many of those follow from what is.
+    /// How many of these events are not in the background, and how many of those are recoveries from background events.
     foreground: usize,
     recovering: usize,
     rollouts: BTreeMap<u32, Rollout>,
     lost: BTreeSet<u32>,
-    /// The Services that wait for the controller of slices, and when it takes the next.
+    /// The Services that wait for the controller of slices, and when it handles the next.
     waiting: VecDeque<u32>,
     is_waiting: BTreeSet<u32>,
     next_turn: u64,
@@ -108,7 +109,7 @@ impl Simulation {
         }
     }
 
-    /// All Services and slices as they are now.
+    /// All current Services and slices.
     pub fn objects(&self) -> impl Iterator<Item = Write> {
         (0..).zip(&self.cluster.applications).flat_map(|(service, application)| {
             let slices = application.slices.iter();
@@ -117,17 +118,17 @@ impl Simulation {
         })
     }
 
-    /// How many endpoints the slices list now.
+    /// The number of endpoints that the slices list now.
     pub fn endpoints(&self) -> usize {
         self.cluster.applications.iter().flat_map(|it| it.slices.iter()).map(|(_, listed)| listed.len()).sum()
     }
 
-    /// Begins a phase; the one before has ended.
+    /// Begins a phase; the previous one has ended.
     pub fn begin(&mut self, phase: Phase) {
         self.began = self.now;
         match phase {
             Phase::Rollouts => {
-                // Of those that are neither the smallest nor the largest.
+                // Candidates are neither the smallest nor the largest.
                 let of_middle_size =
                     |(_, it): &(u32, &super::cluster::Application)| (10..=200).contains(&it.replicas);
                 let applications = (0..).zip(&self.cluster.applications);
@@ -150,7 +151,7 @@ impl Simulation {
         self.note(self.now + STATUS, Event::Status);
     }
 
-    /// What is written next; nothing at the end of the phase.
+    /// The next writes; `None` at the end of the phase.
     pub fn next_step(&mut self) -> Option<Step> {
         loop {
             let turn = self.waiting.front().map(|_| self.next_turn.max(self.now));
@@ -169,7 +170,7 @@ impl Simulation {
         }
     }
 
-    /// The controller of slices takes the next Service.
+    /// The controller of slices handles the next Service.
     fn take_turn(&mut self, at: u64) -> Vec<Write> {
         self.now = at;
         self.next_turn = at + CONTROLLER;
@@ -179,7 +180,7 @@ impl Simulation {
         written.into_iter().map(|(number, listed)| slice(service, number, listed)).collect()
     }
 
-    /// The next event.
+    /// Processes the next event.
     fn happen(&mut self) -> Vec<Write> {
         let Some(Reverse((at, _, event))) = self.events.pop() else { return Vec::new() };
         self.now = at;
@@ -229,7 +230,7 @@ impl Simulation {
                 return vec![Write::Service(application)];
             }
             Event::Probe => {
-                // Once nothing else happens, probes do not fail any more.
+                // Once nothing else happens, probes no longer fail.
                 if self.foreground > self.recovering {
                     if let Some((application, pod)) = self.cluster.any_ready() {
                         self.set(application, pod, Condition::NotReady);
@@ -252,7 +253,7 @@ impl Simulation {
         Vec::new()
     }
 
-    /// The Deployment's controller does what a rolling update wants, if there is one.
+    /// Lets the Deployment's controller take the next actions of a rolling update, if there is one.
     fn roll(&mut self, application: u32) {
         let Some(rollout) = self.rollouts.get_mut(&application) else { return };
         let Turn { created, deleted } = rollout.turn(&self.cluster.applications[application as usize]);
@@ -270,7 +271,7 @@ impl Simulation {
         self.rollouts.retain(|number, rollout| !rollout.is_done(&applications[*number as usize]));
     }
 
-    /// Starts a pod; gives its number.
+    /// Starts a pod; returns its number.
     fn start(&mut self, application: u32) -> u32 {
         let pod = self.cluster.pod();
         self.after(ADDRESS, Event::Placed(application, pod));
@@ -294,7 +295,7 @@ impl Simulation {
         }
     }
 
-    /// Has a Service wait for the controller of slices.
+    /// Enqueues a Service for the controller of slices.
     fn wait(&mut self, application: u32) {
         if self.is_waiting.insert(application) {
             self.waiting.push_back(application);
@@ -312,7 +313,8 @@ impl Simulation {
         self.events.push(Reverse((at, self.noted, event)));
     }
 
-    /// Whether nothing is under way: every Deployment has its pods, all of them are ready, and the slices say just that.
+    /// Whether nothing is in progress: every Deployment has its pods, all of them are ready, and the slices list
+    /// exactly these.
     pub fn is_consistent(&self) -> bool {
         self.rollouts.is_empty()
             && self.cluster.applications.iter().all(|application| {
@@ -338,7 +340,7 @@ mod tests {
 
     const PLAN: Plan = Plan { seed: 7, nodes: 300, services: 300, rollouts: 10, created: 20 };
 
-    /// All that is written in all phases.
+    /// All writes of all phases.
     fn trace(plan: Plan) -> (Vec<Write>, Vec<Vec<Step>>, Simulation) {
         let mut simulation = Simulation::new(plan);
         let start = simulation.objects().collect();
@@ -417,7 +419,7 @@ mod tests {
         assert_eq!(least.len(), 10);
         for (application, least) in least {
             let replicas = simulation.cluster.applications[application as usize].replicas as usize;
-            // Pods that fail a probe come on top.
+            // Pods that fail a probe reduce this number further.
             assert!(least + 3 >= replicas - replicas / 4, "{least} of {replicas}");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cluster::{Condition, Pod};
 
-/// Endpoints in one slice at most (`--max-endpoints-per-slice`).
+/// Most endpoints in one slice (`--max-endpoints-per-slice`).
 const MOST: usize = 100;
 
 /// The pods that a slice lists, by number.
@@ -14,19 +14,19 @@ pub type Listed = BTreeMap<u32, (Pod, Condition)>;
 #[derive(Debug, Clone, Default)]
 pub struct Slices {
     slices: BTreeMap<u32, Listed>,
-    /// The number of the next one.
+    /// The number of the next slice.
     next: u32,
 }
 
 impl Slices {
-    /// The slices, and their numbers.
+    /// The slices and their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Listed)> {
         self.slices.iter().map(|(number, listed)| (*number, listed))
     }
 
-    /// Lists these pods. What goes and what changes is written where it is; what is new goes into slices that are written
-    /// anyway, then into the fullest with room, then into new ones. Gives the slices that are written; nothing for one that
-    /// is deleted, since it lists no pods any more, and is not the only one.
+    /// Makes the slices list these pods. Removed and changed pods are written where they are. New pods go into slices
+    /// that are written anyway, then into the fullest with room, then into new ones. Returns the slices that are
+    /// written; `None` for a slice that is deleted because it lists no pods any more and is not the only one.
     pub fn sync(&mut self, pods: &Listed) -> Vec<(u32, Option<&Listed>)> {
         let mut written: BTreeMap<u32, bool> = BTreeMap::new();
         let mut new = pods.clone();
@@ -79,7 +79,7 @@ mod tests {
         numbers.into_iter().map(|number| (number, (pod(number), Condition::Ready))).collect()
     }
 
-    /// How many pods the slices list that are written.
+    /// How many pods the written slices list.
     fn written(slices: &mut Slices, pods: &Listed) -> Vec<(u32, Option<usize>)> {
         slices.sync(pods).into_iter().map(|(number, listed)| (number, listed.map(Listed::len))).collect()
     }
