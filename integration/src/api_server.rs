@@ -259,8 +259,8 @@ impl ApiServer {
         self.shared.replies().entry(resource).or_default().next.extend(replies);
     }
 
-    /// Answers the next list of exactly one version with this reply, if replies are prepared; otherwise it is
-    /// forgotten.
+    /// Answers the next list of exactly one version with this reply. Without one, such a list is answered with 410 where
+    /// replies are prepared.
     pub fn prepare_exact(&self, resource: Resource, reply: Reply) {
         self.shared.replies().entry(resource).or_default().exact = Some(reply);
     }
@@ -324,7 +324,7 @@ impl ApiServer {
     }
 
     /// From now on, accepts only clients with a certificate from an authority that is created here, whatever their
-    /// token. Returns a kubeconfig with such a certificate.
+    /// token. Returns a kubeconfig with such a certificate, which replaces any that an earlier call returned.
     pub fn demand_client_certificate(&mut self) -> Result<PathBuf, LabError> {
         let client = self.identity.demand_clients().map_err(LabError::io("make certificates"))?;
         let path =

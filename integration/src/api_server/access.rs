@@ -1,16 +1,16 @@
-//! Reviews of one's own rights (`SelfSubjectAccessReview`).
+//! Reviews of the client's own permissions (`SelfSubjectAccessReview`).
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-/// Where they are created.
+/// The path where reviews are created.
 pub(super) const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
-/// What is not permitted: verb and resource.
+/// Denied pairs of verb and resource.
 pub(super) type Denied = BTreeSet<(String, String)>;
 
-/// The review, answered.
+/// Answers a review.
 pub(super) fn review(denied: &Denied, mut review: Value) -> Value {
     let attributes = &review["spec"]["resourceAttributes"];
     let text = |key: &str| attributes[key].as_str().unwrap_or_default().to_owned();

@@ -26,7 +26,7 @@ impl Events {
         Ok(event)
     }
 
-    /// Merges a patch into an Event; merging of strategic patches differs only in lists, which Events lack.
+    /// Merges a patch into an Event. Strategic merge patches differ only in lists, which Events lack.
     pub fn patch(&mut self, namespace: &str, name: &str, patch: Value) -> Result<Value, Refusal> {
         let key = (namespace.to_owned(), name.to_owned());
         let missing = || Refusal::new(404, format!("events.events.k8s.io {name:?} not found"));
@@ -38,7 +38,7 @@ impl Events {
         Ok(patched)
     }
 
-    /// Forgets all, as a server does after an hour.
+    /// Forgets all Events, as a server does after an hour.
     pub fn forget(&mut self) {
         self.0.clear();
     }
@@ -48,7 +48,7 @@ impl Events {
     }
 }
 
-/// What the API demands of an Event of this group.
+/// Validates an Event as the API does for this group.
 fn validate(namespace: &str, name: &str, event: &Value) -> Result<(), Refusal> {
     let invalid = |what: &str| Err(Refusal::new(422, format!("Event {name:?} is invalid: {what}")));
     let length = |field: &str| event[field].as_str().map_or(0, str::len);
@@ -58,7 +58,7 @@ fn validate(namespace: &str, name: &str, event: &Value) -> Result<(), Refusal> {
     if event["metadata"]["namespace"].as_str().is_some_and(|given| given != namespace) {
         return Err(Refusal::new(400, "the namespace of the object does not match that of the request"));
     }
-    // Events on objects of the cluster, such as Nodes, are in the namespace `default`.
+    // Events on cluster-scoped objects, such as Nodes, are in the namespace `default`.
     if event["regarding"]["namespace"].as_str().unwrap_or("default") != namespace {
         return invalid("involvedObject.namespace: does not match event.namespace");
     }

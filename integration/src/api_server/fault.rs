@@ -1,4 +1,4 @@
-//! What a test has the server do wrong.
+//! Faults that a test injects into the server.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 
 use super::Resource;
 
-/// What a request asks for, in the API's words.
+/// The verb of a request, as the API names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// One object.
@@ -24,20 +24,20 @@ pub enum Verb {
     Delete,
 }
 
-/// A request that the server has got, whether or not it could be served.
+/// A request that the server has received, whether or not it could be served.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// When it came.
+    /// When it arrived.
     pub at: Instant,
     /// What it asks for.
     pub verb: Verb,
-    /// Of what; `None` if that is an Event.
+    /// The resource; `None` for an Event.
     pub resource: Option<Resource>,
     /// The parameters of the URL.
     pub query: BTreeMap<String, String>,
-    /// Whether the answer may be in protobuf.
+    /// Whether the response may be in protobuf.
     pub is_protobuf: bool,
-    /// Whether the answer may be compressed.
+    /// Whether the response may be compressed.
     pub takes_gzip: bool,
 }
 
@@ -50,52 +50,52 @@ pub enum Fault {
     Refuse(u16, Option<u32>),
     /// Something in front of the server answers with this status code, and a page.
     Gateway(u16),
-    /// It is never answered, though the connection stays.
+    /// It is never answered, but the connection stays open.
     Hang,
     /// It is answered once the rules are cleared.
     Hold,
 }
 
-/// A fault, and the requests that meet it.
+/// A fault, and the requests that it affects.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    /// Requests of this resource; of any if `None`.
+    /// The resource of affected requests; any if `None`.
     pub resource: Option<Resource>,
-    /// Requests with this verb; with any if `None`.
+    /// The verb of affected requests; any if `None`.
     pub verb: Option<Verb>,
-    /// Only requests for a further page of a list.
+    /// Whether only requests for a further page of a list are affected.
     pub continued: bool,
-    /// How many of them.
+    /// How many requests are affected.
     pub times: usize,
     /// How they go wrong.
     pub fault: Fault,
 }
 
 impl Rule {
-    /// Every request meets this fault.
+    /// A rule that affects every request.
     pub fn always(fault: Fault) -> Self {
         Self { resource: None, verb: None, continued: false, times: usize::MAX, fault }
     }
 
-    /// Only requests of this resource do.
+    /// Limits the rule to requests of this resource.
     #[must_use]
     pub fn of(self, resource: Resource) -> Self {
         Self { resource: Some(resource), ..self }
     }
 
-    /// Only requests with this verb do.
+    /// Limits the rule to requests with this verb.
     #[must_use]
     pub fn on(self, verb: Verb) -> Self {
         Self { verb: Some(verb), ..self }
     }
 
-    /// Only requests for a further page of a list do.
+    /// Limits the rule to requests for a further page of a list.
     #[must_use]
     pub fn on_further_pages(self) -> Self {
         Self { continued: true, ..self }
     }
 
-    /// Only the next so many do.
+    /// Limits the rule to this many requests.
     #[must_use]
     pub fn times(self, times: usize) -> Self {
         Self { times, ..self }
@@ -109,45 +109,45 @@ impl Rule {
     }
 }
 
-/// How the events of watches go wrong. Versions, bookmarks and the end of a watch are as they should be.
+/// How the events of watches go wrong. Versions, bookmarks and the end of a watch remain correct.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventFaults {
-    /// Every so-many-th event is never sent; 0 for none.
+    /// Every event whose number is a multiple of this is never sent; 0 loses none.
     pub lose_every: usize,
     /// Every event is sent twice.
     pub duplicate: bool,
-    /// Of the events that are sent together, each two change places.
+    /// Of the events that are sent together, each pair is swapped.
     pub swap: bool,
 }
 
-/// What a server does not have that most have.
+/// Features that most servers have and this one lacks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lacks {
     /// Long lists are not compressed.
     pub compression: bool,
-    /// Answers are in JSON alone, as of what stands before API servers.
+    /// Responses are only in JSON, as from a proxy in front of API servers.
     pub protobuf: bool,
     /// There is no watch cache (`--watch-cache=false`), which would ignore the limit of a list.
     pub watch_cache: bool,
 }
 
-/// All that goes wrong at the moment.
+/// The current faults.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub rules: Vec<Rule>,
     pub events: EventFaults,
-    /// Watches say nothing.
+    /// Watches send nothing.
     pub silent: bool,
-    /// How often all watches then under way were to say nothing any more.
+    /// How often all watches then in progress were silenced for ever.
     pub forgotten: u32,
-    /// What the server does not have.
+    /// The features that the server lacks.
     pub lacks: Lacks,
-    /// A watch of what is forgotten is refused with status 410, rather than accepted and ended with an ERROR.
+    /// A watch from a forgotten version is refused with status 410, rather than accepted and ended with an ERROR.
     pub gone_as_status: bool,
 }
 
 impl Faults {
-    /// The fault that this request meets; that is one time less.
+    /// The fault that affects this request; uses up one of the rule's times.
     pub fn meet(&mut self, request: &Request) -> Option<Fault> {
         let rule = self.rules.iter_mut().find(|rule| rule.applies(request))?;
         rule.times -= 1;
@@ -159,14 +159,14 @@ impl Faults {
         self.rules.iter().any(|rule| matches!(rule.fault, Fault::Hold))
     }
 
-    /// Whether a watch that began when so many times watches had been forgotten says nothing.
+    /// Whether a watch that began at this count of [`Self::forgotten`] sends nothing.
     pub fn silence(&self, generation: u32) -> bool {
         self.silent || self.forgotten != generation
     }
 }
 
 impl EventFaults {
-    /// Lets these events go wrong; `count` is how many there were before.
+    /// Distorts these events; `count` is the number of earlier events.
     pub fn distort<T: Clone>(self, events: Vec<T>, count: &mut usize) -> Vec<T> {
         let mut sent = Vec::new();
         for event in events {

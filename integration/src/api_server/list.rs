@@ -1,4 +1,4 @@
-//! A list on the wire, item by item and compressed on the way, as a real server sends it from version 1.33 on.
+//! A list on the wire, sent item by item and compressed on the way, as a real server does since version 1.33.
 
 use std::{
     io::{self, Write},
@@ -22,15 +22,15 @@ use super::{
     protobuf::{self, Encoding},
 };
 
-/// The encoding of long lists, for clients that take it. Watches are never compressed.
+/// The encoding of long lists, for clients that accept it. Watches are never compressed.
 pub(super) const GZIP: &str = "gzip";
-/// A list of more bytes is long.
+/// A list of more bytes than this is long.
 const LONG: usize = 128 << 10;
 
-/// How many items go into one piece of the answer.
+/// How many items go into one piece of the response.
 const PIECE: usize = 256;
 
-/// Answers with these objects.
+/// Responds with these objects.
 pub(super) fn respond(
     (resource, encoding): (Resource, Encoding),
     metadata: &Value,
@@ -83,7 +83,7 @@ pub(super) fn respond(
     ([content_type], Body::from_stream(stream::iter(pieces))).into_response()
 }
 
-/// The same, compressed.
+/// Compresses the pieces.
 fn gzip(pieces: impl Iterator<Item = Vec<u8>>) -> impl Iterator<Item = io::Result<Bytes>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     pieces.map(Some).chain([None]).map(move |piece| {

@@ -12,7 +12,7 @@ use super::{
     protobuf::{self, Encoding},
 };
 
-/// An object. Once it was sent, what it is on the wire is kept, as by a real server.
+/// An object. Once it was sent, its encoding is kept, as in a real server.
 #[derive(Debug)]
 pub(super) struct Object {
     value: Value,
@@ -25,7 +25,7 @@ impl Object {
         Arc::new(Self { value, json: OnceLock::new(), protobuf: OnceLock::new() })
     }
 
-    /// The object on the wire without its kind and version, as an item of a list has it.
+    /// The encoded object without its kind and version, as in the items of a list.
     pub fn bare(&self, resource: Resource, encoding: Encoding) -> &[u8] {
         match encoding {
             Encoding::Json => self.json.get_or_init(|| self.fields(false).to_string().into_bytes()),
@@ -33,7 +33,7 @@ impl Object {
         }
     }
 
-    /// The object on the wire.
+    /// The encoded object.
     fn whole(&self, resource: Resource, encoding: Encoding) -> Vec<u8> {
         let bare = self.bare(resource, encoding);
         match encoding {
@@ -45,7 +45,7 @@ impl Object {
         }
     }
 
-    /// Its kind and version, or all but these.
+    /// The kind and version, or all other fields.
     fn fields(&self, types: bool) -> Value {
         let fields = self.value.as_object().into_iter().flatten();
         let fields = fields.filter(|(name, _)| matches!(name.as_str(), "apiVersion" | "kind") == types);
@@ -73,7 +73,7 @@ impl Event {
         Self { kind, object: Object::new(object) }
     }
 
-    /// The event on the wire.
+    /// The encoded event.
     pub fn encoded(&self, resource: Resource, encoding: Encoding) -> Vec<u8> {
         let object = self.object.whole(resource, encoding);
         match encoding {

@@ -8,10 +8,10 @@ use serde_json::Value;
 use self::schema::{Field, LIST_META, STATUS, Schema};
 use super::Resource;
 
-/// The end of a document: no encoding and no type of its content.
+/// The end of a document: an empty content encoding and content type.
 const END: &[u8] = &[0x1a, 0, 0x22, 0];
 
-/// The encoding of an answer.
+/// The encoding of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Json,
@@ -31,7 +31,7 @@ pub(super) enum Kind {
     Message(Schema),
     /// `map<string, string>`.
     Texts,
-    /// `Time`: in JSON a text, RFC 3339.
+    /// `Time`: in JSON, an RFC 3339 text.
     Time,
     /// `IntOrString`: in JSON a number or a text.
     NumberOrText,
@@ -44,12 +44,12 @@ pub(super) fn item(object: &[u8]) -> Vec<u8> {
     bytes(2, object)
 }
 
-/// How long an item of a list is whose object is so long.
+/// The length of an item of a list, given the length of its object.
 pub(super) fn item_length(object: usize) -> usize {
     1 + varint(object as u64).len() + object
 }
 
-/// What comes before and after the items of a list, which are so long together.
+/// The bytes before and after the items of a list; `length` is the total length of the items.
 pub(super) fn around_items(kind: &str, version: &str, metadata: &Value, length: usize) -> [Vec<u8>; 2] {
     let metadata = bytes(1, &message(metadata, LIST_META));
     let length = varint((metadata.len() + length) as u64);
@@ -72,7 +72,7 @@ pub(super) fn event(kind: &str, document: &[u8]) -> Vec<u8> {
     [&(event.len() as u32).to_be_bytes()[..], &event].concat()
 }
 
-/// The document of an object, which has its kind and version beside it.
+/// The document of an object, with its kind and version.
 pub(super) fn document(object: &Value, encoded: &[u8]) -> Vec<u8> {
     let text = |field: &str| object[field].as_str().unwrap_or_default();
     [MAGIC, &types(text("kind"), text("apiVersion")), &bytes(2, encoded), END].concat()
@@ -143,7 +143,7 @@ fn bytes(field: u32, value: &[u8]) -> Vec<u8> {
     [&key(field), &varint(value.len() as u64), value].concat()
 }
 
-/// What begins a field with a length.
+/// The key of a field with a length.
 fn key(field: u32) -> Vec<u8> {
     varint(u64::from(field) << 3 | 2)
 }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::Recording;
 
-    /// What a real server wrote, byte for byte: of the objects that it has written in JSON as well.
+    /// Byte for byte what a real server wrote, for objects that it has also written in JSON.
     #[test]
     fn objects_are_encoded_as_by_a_real_server() {
         let json = Recording::named("list-json").json().unwrap();

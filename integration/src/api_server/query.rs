@@ -1,4 +1,4 @@
-//! What a request asks for, from its method and URL.
+//! Parses the method and URL of a request.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -48,7 +48,7 @@ impl Target {
         Some(Self { resource, namespace: namespace.map(Into::into), name: name.map(Into::into) })
     }
 
-    /// What the method means here.
+    /// The verb that the method means for this target.
     pub fn verb(&self, method: &Method, query: &BTreeMap<String, String>) -> Option<Verb> {
         match (self.resource.is_some(), self.name.is_some()) {
             (true, true) if method == Method::GET => Some(Verb::Get),
@@ -73,9 +73,9 @@ pub(super) struct ListOptions {
     pub resource: Resource,
     pub namespace: Option<String>,
     pub selector: Selector,
-    /// `None` if unset or 0, which both are content with anything, and get the newest here.
+    /// `None` if unset or 0: both accept any version, and get the newest here.
     pub version: Option<u64>,
-    /// The version is 0: the server's cache is to answer.
+    /// The version is 0: the request is answered from the server's cache.
     pub from_cache: bool,
     /// `resourceVersionMatch=Exact`.
     pub exact: bool,

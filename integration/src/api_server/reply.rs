@@ -1,4 +1,4 @@
-//! Answers that a test has prepared, in place of the server's own.
+//! Responses that a test has prepared, in place of the server's own.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// How long it takes to send what is there, at most.
+/// How long it takes at most to send pending data.
 const FLUSH: Duration = Duration::from_millis(100);
 
-/// One answer.
+/// One response.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
@@ -23,7 +23,7 @@ pub struct Reply {
     then: Then,
 }
 
-/// What comes after the text.
+/// What follows the text.
 #[derive(Debug)]
 enum Then {
     End,
@@ -33,7 +33,7 @@ enum Then {
     Feed(UnboundedReceiver<String>),
 }
 
-/// Goes on with an answer that is being read; when dropped, the answer ends.
+/// Continues a response that is being read; dropping it ends the response.
 #[derive(Debug)]
 pub struct Feed(UnboundedSender<String>);
 
@@ -55,12 +55,12 @@ impl Reply {
         Self::text(document.to_string())
     }
 
-    /// Anything.
+    /// Any text.
     pub fn text(text: impl Into<String>) -> Self {
         Self::bytes(text.into().into_bytes())
     }
 
-    /// Anything, not only text.
+    /// Any bytes.
     pub fn bytes(bytes: Vec<u8>) -> Self {
         Self { status: StatusCode::OK, headers: Vec::new(), text: bytes, then: Then::End }
     }
@@ -71,54 +71,54 @@ impl Reply {
         Self::text(lines.concat())
     }
 
-    /// A refusal: a `Status`, with its own code.
+    /// A refusal: a `Status`, sent with its own code.
     ///
     /// # Panics
-    /// If it has none.
+    /// If it has no code.
     pub fn refuse(status: &Value) -> Self {
         let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok());
         Self::json(status).with_status(code.unwrap_or_else(|| panic!("{status} has no code")))
     }
 
-    /// With another status than 200.
+    /// Sets a status other than 200.
     ///
     /// # Panics
-    /// If it cannot be one.
+    /// If the status is invalid.
     #[must_use]
     pub fn with_status(mut self, code: u16) -> Self {
         self.status = StatusCode::from_u16(code).unwrap_or_else(|error| panic!("{code}: {error}"));
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
     }
 
-    /// The connection breaks instead of ending.
+    /// Breaks the connection instead of ending the response.
     #[must_use]
     pub fn and_break(mut self) -> Self {
         self.then = Then::Break;
         self
     }
 
-    /// Nothing more comes, not even an end.
+    /// Sends nothing more, not even an end.
     #[must_use]
     pub fn and_wait(mut self) -> Self {
         self.then = Then::Wait;
         self
     }
 
-    /// The same text comes again and again, without an end.
+    /// Repeats the text without end.
     #[must_use]
     pub fn and_repeat(mut self) -> Self {
         self.then = Then::Repeat;
         self
     }
 
-    /// More comes when the test sends it.
+    /// Sends more whenever the test provides it.
     #[must_use]
     pub fn and_feed(mut self) -> (Self, Feed) {
         let (sender, receiver) = unbounded_channel();
@@ -132,7 +132,7 @@ impl Reply {
         let body = match self.then {
             Then::End => Body::from(text),
             Then::Break => {
-                // What was said before has to be on its way.
+                // The text must be sent before the connection breaks.
                 let cut = async {
                     tokio::time::sleep(FLUSH).await;
                     Err(std::io::Error::other("cut"))

@@ -22,7 +22,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// All of them.
+    /// All resources.
     pub const ALL: [Self; 7] = [
         Self::Services,
         Self::EndpointSlices,
@@ -33,7 +33,7 @@ impl Resource {
         Self::DaemonSets,
     ];
 
-    /// Those that a node's agent reads.
+    /// The resources that a node's agent reads.
     pub const OF_AGENTS: [Self; 4] = [Self::Services, Self::EndpointSlices, Self::Nodes, Self::ServiceCidrs];
 
     /// The resource of an object, by its `apiVersion` and `kind`.

@@ -1,10 +1,10 @@
-//! Label and field selectors, as far as equality and existence go.
+//! Label and field selectors, limited to equality and existence.
 
 use serde_json::Value;
 
 use super::Resource;
 
-/// Which objects a list or watch is about; the default is all of them.
+/// Selects the objects of a list or watch; the default selects all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selector(Vec<Requirement>);
 
@@ -17,7 +17,7 @@ struct Requirement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
     Label(String),
-    /// Names of the fields that lead there.
+    /// Names of the fields on the path to the value.
     Field(Vec<String>),
 }
 
@@ -26,7 +26,7 @@ enum Test {
     Exists,
     Missing,
     Is(String),
-    /// Also holds where there is no value, as the API says.
+    /// Also holds if there is no value, as the API defines.
     IsNot(String),
 }
 
@@ -34,7 +34,7 @@ impl Selector {
     /// Reads the parameters `labelSelector` and `fieldSelector`.
     ///
     /// # Errors
-    /// A message for the client: set-based selectors, and fields that the resource cannot be selected by.
+    /// A message for the client, for set-based selectors and for fields that the resource cannot be selected by.
     pub fn parse(resource: Resource, labels: &str, fields: &str) -> Result<Self, String> {
         let mut requirements = Vec::new();
         for text in terms(labels) {
@@ -58,7 +58,7 @@ impl Selector {
         Ok(Self(requirements))
     }
 
-    /// Whether every object is.
+    /// Whether every object is selected.
     pub fn is_everything(&self) -> bool {
         self.0.is_empty()
     }
@@ -73,7 +73,7 @@ impl Requirement {
     fn holds(&self, object: &Value) -> bool {
         let value = match &self.subject {
             Subject::Label(key) => object["metadata"]["labels"][key].as_str(),
-            // An unset field is selected as the empty string is.
+            // An unset field is selected like an empty string.
             Subject::Field(path) => {
                 Some(path.iter().fold(object, |value, name| &value[name]).as_str().unwrap_or_default())
             }

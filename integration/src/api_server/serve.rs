@@ -1,4 +1,4 @@
-//! Requests and their answers.
+//! Requests and their responses.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,47 +33,47 @@ use super::{
 };
 use crate::wire::Wire;
 
-/// How often a request that is held is looked at.
+/// How often held requests are checked.
 const HELD: Duration = Duration::from_millis(10);
-/// Whom a client without credentials is taken for.
+/// The user that clients without credentials are taken for.
 const ANONYMOUS: &str = "system:anonymous";
-/// Whom any other is taken for.
+/// The user that all other clients are taken for.
 const USER: &str = "system:node:n1";
 /// The media type of JSON patches (RFC 6902).
 const JSON_PATCH: &str = "application/json-patch+json";
-/// How long a body may be.
+/// The maximum length of a body.
 const BODY: usize = 1 << 20;
 
-/// What the server has, shared between the test and the answers.
+/// The state of the server, shared between the test and the handlers.
 pub(super) struct Shared {
     store: Mutex<Store>,
     faults: Mutex<Faults>,
     requests: Mutex<Vec<Request>>,
     events: Mutex<Events>,
-    /// Of resources that are answered with what the test has prepared, and then with nothing.
+    /// The resources whose requests are answered with prepared replies, and then not at all.
     replies: Mutex<BTreeMap<Resource, Prepared>>,
     denied: Mutex<Denied>,
-    /// What completes objects that clients create.
+    /// Completes objects that clients create.
     assign: Mutex<Option<Assign>>,
     token: Mutex<String>,
     bookmarks: Mutex<u64>,
     last_list: Mutex<Option<Instant>>,
-    /// What was sent.
+    /// Counts what was sent.
     pub wire: Arc<Wire>,
     /// How often a watch gets a bookmark.
     pub bookmark_period: Duration,
-    /// Changes whenever watches should look.
+    /// Changes whenever watches should check for news.
     signal: watch::Sender<u64>,
 }
 
 /// Completes an object that a client creates.
 pub(super) type Assign = Box<dyn Fn(&mut Value) + Send>;
 
-/// Answers that a test has prepared.
+/// Responses that a test has prepared.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     pub next: VecDeque<Reply>,
-    /// To a list of exactly one version.
+    /// The response to a list of exactly one version.
     pub exact: Option<Reply>,
 }
 
@@ -128,7 +128,7 @@ impl Shared {
         lock(&self.assign)
     }
 
-    /// How many bookmarks the test has asked for.
+    /// How many bookmarks the test has requested.
     pub fn bookmarks(&self) -> u64 {
         *lock(&self.bookmarks)
     }
@@ -138,7 +138,7 @@ impl Shared {
         self.wake();
     }
 
-    /// Notes that a list has gone out to its end.
+    /// Notes that a list was sent completely.
     pub fn listed(&self) {
         *lock(&self.last_list) = Some(Instant::now());
     }
@@ -151,13 +151,13 @@ impl Shared {
         self.signal.subscribe()
     }
 
-    /// Has all watches look for what is new.
+    /// Wakes all watches, so that they check for news.
     pub fn wake(&self) {
         self.signal.send_modify(|count| *count += 1);
     }
 }
 
-/// A test that has failed while it held a lock must not make others fail.
+/// Ignores poisoning: a test that failed while it held a lock must not make others fail.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -206,7 +206,7 @@ async fn serve(
         let resource = target.resource.map_or("events", Resource::name);
         return Err(Refusal::forbidden(user, if verb == Verb::Watch { "watch" } else { "list" }, resource));
     }
-    // What there was at a version is forgotten, unless that is prepared.
+    // A list of one exact version is answered as if that version were forgotten, unless a reply is prepared for it.
     let is_exact = request.query.get("resourceVersionMatch").is_some_and(|matching| matching == "Exact");
     let reply = target.resource.and_then(|resource| {
         let mut replies = shared.replies();
@@ -319,7 +319,7 @@ async fn read(body: Body) -> Result<Value, Refusal> {
     serde_json::from_slice(&body).map_err(|error| Refusal::new(400, error.to_string()))
 }
 
-/// Whom the client is taken for.
+/// The user that the client is taken for.
 fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<&'static str, Refusal> {
     let expected = format!("Bearer {}", shared.token());
     match headers.get(AUTHORIZATION) {
@@ -329,7 +329,7 @@ fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<&'static str, Re
     }
 }
 
-/// Answers what is not served: with a `Status` only where there is such a group.
+/// Answers requests for unknown paths: with a `Status` only if their group exists.
 fn nowhere(user: &str, uri: &Uri, query: &BTreeMap<String, String>) -> Result<Response, Refusal> {
     if uri.path() == "/api/v1/secrets" {
         let verb = if query.contains_key("watch") { "watch" } else { "list" };
@@ -345,9 +345,9 @@ fn nowhere(user: &str, uri: &Uri, query: &BTreeMap<String, String>) -> Result<Re
     Ok((StatusCode::NOT_FOUND, "404 page not found\n").into_response())
 }
 
-/// Stores an object as it is given, with the status that it has; or its status alone.
+/// Stores an object as given, but keeps its stored status; or stores only its status.
 fn apply(store: &mut Store, key: &Key, object: Value, is_status: bool) -> Result<Json<Value>, Refusal> {
-    // A merge patch of the status need not name the object.
+    // A merge patch of the status need not contain the object's name.
     let names_it = Resource::of(&object) == Some(key.0) && object["metadata"]["name"] == key.2;
     if !(names_it || is_status && object["metadata"].is_null()) {
         return Err(Refusal::new(400, "the object is not the one of the URL"));
@@ -368,7 +368,7 @@ fn apply(store: &mut Store, key: &Key, object: Value, is_status: bool) -> Result
     Ok(Json(store.get(key).map_or(Value::Null, |stored| Value::clone(stored))))
 }
 
-/// Changes an object by a JSON patch: all of it, or if a test in it fails, nothing.
+/// Changes an object by a JSON patch: completely, or not at all if a test in the patch fails.
 fn patch(store: &mut Store, key: &Key, document: Value) -> Result<Json<Value>, Refusal> {
     let invalid = |problem: String| Refusal::new(422, problem);
     let operations: json_patch::Patch =
@@ -423,7 +423,7 @@ fn expired() -> Refusal {
     Refusal::gone("The resourceVersion for the provided list is too old.")
 }
 
-/// Whether an object is among those that a list or watch is about.
+/// Whether a list or watch includes an object.
 pub(super) fn is_wanted(options: &ListOptions, object: &Value) -> bool {
     options.namespace.as_ref().is_none_or(|namespace| object["metadata"]["namespace"] == **namespace)
         && options.selector.matches(object)

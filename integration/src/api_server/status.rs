@@ -28,12 +28,12 @@ impl Refusal {
         Self { code, reason: reason(code), message: message.into(), details: Value::Null, retry_after: None }
     }
 
-    /// What was asked for is forgotten.
+    /// The requested version is forgotten.
     pub fn gone(message: impl Into<String>) -> Self {
         Self::new(410, message)
     }
 
-    /// What was asked for is yet to come. A real server waits for it, for three seconds.
+    /// The requested version does not exist yet. A real server waits for it, for three seconds.
     pub fn too_large(version: u64, current: u64) -> Self {
         let message = "Too large resource version";
         let details = json!({
@@ -44,7 +44,7 @@ impl Refusal {
         Self { details, retry_after: Some(1), ..refusal }
     }
 
-    /// A parameter of a list or watch is not allowed.
+    /// A parameter of a list or watch is invalid.
     pub fn invalid(field: &str, message: &str) -> Self {
         let message = format!("Forbidden: {message}");
         let details = json!({
@@ -56,7 +56,7 @@ impl Refusal {
         Self { details, ..refusal }
     }
 
-    /// A user may not do this with a resource.
+    /// A user may not use this verb on a resource.
     pub fn forbidden(user: &str, verb: &str, resource: &str) -> Self {
         let group = Resource::ALL.into_iter().find(|known| known.name() == resource);
         let group = group.and_then(|known| known.version().split_once('/')).map_or("", |(group, _)| group);
@@ -84,12 +84,12 @@ impl Refusal {
         Self { details: json!({}), ..refusal }
     }
 
-    /// With `Retry-After`, in seconds.
+    /// Sets `Retry-After`, in seconds.
     pub fn retry_after(self, seconds: Option<u32>) -> Self {
         Self { retry_after: seconds, ..self }
     }
 
-    /// The answer, in protobuf.
+    /// The response, in protobuf.
     pub fn into_protobuf(self) -> Response {
         let body = super::protobuf::status(&self.status());
         let mut response = self.into_response();
@@ -99,7 +99,7 @@ impl Refusal {
         response
     }
 
-    /// The object.
+    /// The `Status` object.
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status",
@@ -128,7 +128,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// `reason` of a `Status`, as the API machinery names it.
+/// The `reason` of a `Status`, as the API machinery names it.
 fn reason(code: u16) -> &'static str {
     match code {
         400 => "BadRequest",

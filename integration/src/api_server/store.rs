@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Resource, object::Object};
 
-/// How many changes are remembered; the API promises none, a real server keeps those of five minutes.
+/// How many changes are remembered. The API promises none; a real server keeps those of five minutes.
 const HISTORY: usize = 100_000;
 
-/// What names an object: its resource, namespace (empty if it has none) and name.
+/// The key of an object: its resource, namespace (empty if it has none) and name.
 pub(super) type Key = (Resource, String, String);
 pub(super) type Objects = BTreeMap<Key, Arc<Object>>;
 
@@ -39,20 +39,20 @@ pub(super) struct Page {
     pub remaining: usize,
 }
 
-/// That what was asked for was forgotten: 410.
+/// The requested version was forgotten: 410.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
-/// All objects, with one version for all, which grows with every change.
+/// All objects, with one version for the whole store, which grows with every change.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Store {
     version: u64,
     objects: Arc<Objects>,
     /// The changes after `forgotten`, in order.
     history: VecDeque<Change>,
-    /// The changes up to this version are forgotten.
+    /// Changes up to this version are forgotten.
     forgotten: u64,
-    /// The objects as they were when a list began that is given in parts.
+    /// The objects at the time when a list in parts began.
     snapshots: BTreeMap<u64, Arc<Objects>>,
 }
 
@@ -61,15 +61,15 @@ impl Store {
         self.version
     }
 
-    /// Stores an object, new or instead of its predecessor, with the metadata that a server adds.
+    /// Stores an object, whether new or in place of its predecessor, with the metadata that a server adds.
     ///
     /// # Panics
-    /// If it is of no known kind or has no name, or if a real server refuses it: the test is wrong.
+    /// If the object has an unknown kind or no name, or if a real server would refuse it: the test is wrong.
     pub fn put(&mut self, mut object: Value) {
         let resource = Resource::of(&object)
             .unwrap_or_else(|| panic!("{} {} is not stored here", object["apiVersion"], object["kind"]));
         let key = key(resource, &object);
-        // A Service with a second address, if it does not say that it is dual-stack.
+        // A real server refuses a Service with a second address that is not declared dual-stack.
         let spec = &object["spec"];
         let is_single = spec["clusterIPs"].as_array().is_none_or(|ips| ips.len() < 2);
         let is_dual = matches!(spec["ipFamilyPolicy"].as_str(), Some("RequireDualStack" | "PreferDualStack"));
@@ -90,7 +90,7 @@ impl Store {
         self.remember(resource, before, Some(after));
     }
 
-    /// Deletes an object; false if there is none. As from a real server, the last that is seen of it carries
+    /// Deletes an object; false if it does not exist. As with a real server, the last event about the object carries
     /// the version of its deletion.
     pub fn delete(&mut self, key: &Key) -> bool {
         let Some(before) = Arc::make_mut(&mut self.objects).remove(key) else { return false };
@@ -99,7 +99,7 @@ impl Store {
         true
     }
 
-    /// Deletes all that is in a namespace.
+    /// Deletes all objects in a namespace.
     pub fn empty(&mut self, namespace: &str) {
         let keys: Vec<Key> = self.objects.keys().filter(|key| key.1 == namespace).cloned().collect();
         for key in keys {
@@ -115,7 +115,7 @@ impl Store {
         self.objects.values()
     }
 
-    /// Up to `limit` objects that `wanted` accepts: the first, as they are now, or those that continue a list.
+    /// Up to `limit` objects that `wanted` accepts: the first ones, as they are now, or those that continue a list.
     pub fn list(
         &mut self,
         resource: Resource,
@@ -154,7 +154,7 @@ impl Store {
         Ok(self.history.range(known..))
     }
 
-    /// Keeps the objects as they were at a version, for [`Self::list`] to continue from.
+    /// Keeps the objects as they were at a version, so that [`Self::list`] can continue from it.
     pub fn keep(&mut self, version: u64) -> Result<(), Gone> {
         let mut objects = Objects::clone(&self.objects);
         let later: Vec<_> = self.since(version)?.cloned().collect();
@@ -170,7 +170,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets all history, and the snapshots of lists that are under way.
+    /// Forgets all history, and the snapshots of lists in progress.
     pub fn compact(&mut self) {
         self.history.clear();
         self.snapshots.clear();
@@ -188,7 +188,7 @@ impl Store {
     }
 }
 
-/// The name of an object.
+/// The key of an object.
 pub(super) fn key(resource: Resource, object: &Value) -> Key {
     let text = |field: &str| object["metadata"][field].as_str().map(str::to_owned);
     let name = text("name").unwrap_or_else(|| panic!("an object without a name: {object}"));
@@ -198,7 +198,7 @@ pub(super) fn key(resource: Resource, object: &Value) -> Key {
     (resource, namespace, name)
 }
 
-/// Sets what an object keeps for its life, unless the test has set it.
+/// Sets a field that an object keeps for its lifetime, unless the test has set it.
 fn keep(metadata: &mut Value, field: &str, before: Option<&Value>, new: impl FnOnce() -> Value) {
     if metadata[field].is_null() {
         metadata[field] = before.map_or_else(new, |before| before["metadata"][field].clone());

@@ -24,10 +24,10 @@ use crate::wire::{Counted, Wire};
 /// How long a client may take to set up TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// The protocols that are offered, by ALPN.
+/// The protocols that are offered by ALPN.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// What the server proves itself with, and what clients check that against.
+/// The server's certificate, and the authority that clients verify it with.
 #[derive(Clone)]
 pub(super) struct Identity {
     /// The authority's certificate, in PEM.
@@ -37,14 +37,14 @@ pub(super) struct Identity {
     config: Arc<ServerConfig>,
 }
 
-/// What a client proves itself with, in PEM.
+/// A client's certificate and key, in PEM.
 pub(super) struct ClientIdentity {
     pub certificate: String,
     pub key: String,
 }
 
 impl Identity {
-    /// An authority of its own, and a certificate for this address.
+    /// Creates an authority, and a certificate for this address.
     pub fn new(address: IpAddr) -> io::Result<Self> {
         let authority = authority().map_err(io::Error::other)?;
         let key = KeyPair::generate().map_err(io::Error::other)?;
@@ -56,13 +56,14 @@ impl Identity {
         Ok(Self { authority: authority.pem(), certificate, key, config })
     }
 
-    /// Offers HTTP/2, or HTTP/1.1 alone, as what stands before API servers may.
+    /// Offers HTTP/2, or HTTP/1.1 only, as proxies in front of API servers may.
     pub fn offer_http2(&mut self, is_offered: bool) {
         let offered = if is_offered { ALPN.map(<[u8]>::to_vec).into() } else { Vec::new() };
         Arc::make_mut(&mut self.config).alpn_protocols = offered;
     }
 
-    /// Has only clients be served that an authority of their own has signed; makes both.
+    /// Accepts only clients whose certificate was signed by a new authority; creates that authority and such a
+    /// certificate.
     pub fn demand_clients(&mut self) -> io::Result<ClientIdentity> {
         let authority = authority().map_err(io::Error::other)?;
         let key = KeyPair::generate().map_err(io::Error::other)?;
@@ -95,7 +96,7 @@ fn config(
     Ok(Arc::new(config))
 }
 
-/// The certificate, in PEM, of an authority that has signed nothing.
+/// The certificate, in PEM, of an authority that has signed no certificate.
 pub(super) fn foreign_authority() -> io::Result<String> {
     authority().map(|authority| authority.pem()).map_err(io::Error::other)
 }
@@ -108,11 +109,11 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
     CertifiedIssuer::self_signed(params, KeyPair::generate()?)
 }
 
-/// Connections that have TLS already: a client that is slow about it does not hold up others.
+/// Connections whose TLS handshake is complete: a client with a slow handshake does not delay others.
 pub(super) struct TlsListener(mpsc::Receiver<TlsStream<Counted>>);
 
 impl TlsListener {
-    /// Accepts from now on, until the runtime ends, and counts what is sent.
+    /// Accepts connections until the runtime ends, and counts the sent bytes.
     pub fn new(listener: TcpListener, identity: &Identity, wire: Arc<Wire>) -> Self {
         let (ready, accepted) = mpsc::channel(16);
         let acceptor = TlsAcceptor::from(identity.config.clone());
@@ -124,16 +125,16 @@ impl TlsListener {
                     () = ready.closed() => return,
                 };
                 let Ok((stream, _)) = accepted else {
-                    // Out of file descriptors, or the client has gone: the next may do better.
+                    // Out of file descriptors, or the client is gone: the next attempt may succeed.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 };
-                // Events are small; without this the kernel would hold them back.
+                // Events are small; otherwise the kernel would delay them.
                 let _ = stream.set_nodelay(true);
                 let stream = Counted::new(stream, Arc::clone(&wire));
                 let (acceptor, ready) = (acceptor.clone(), ready.clone());
                 tokio::spawn(async move {
-                    // A client that does not trust us says so to its user, not to us.
+                    // A client that does not trust this server reports that to its user, not to the server.
                     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         let _ = ready.send(stream).await;
                     }

@@ -1,4 +1,4 @@
-//! Watches: changes since a version, one JSON document a line.
+//! Watches: changes since a version, one JSON document per line.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -20,43 +20,43 @@ use super::{
     store::Change,
 };
 
-/// How long a watch lasts that has no `timeoutSeconds`; a real server ends it after 30 to 60 minutes.
+/// How long a watch without `timeoutSeconds` lasts; a real server ends it after 30 to 60 minutes.
 const LIFETIME: Duration = Duration::from_mins(30);
 /// How long before its timeout a watch gets its last bookmark.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How many events go into one piece of the answer.
+/// How many events go into one piece of the response.
 const PIECE: usize = 256;
 
-/// A watch under way.
+/// A watch in progress.
 struct Watch {
     shared: Arc<Shared>,
     options: ListOptions,
-    /// The version that it began from; what is not newer is not sent.
+    /// The version that the watch began at; only newer changes are sent.
     start: u64,
-    /// The changes up to this version have been sent, or do not matter.
+    /// Changes up to this version have been sent, or do not matter.
     position: u64,
     /// Events that are ready to be sent.
     ready: VecDeque<Event>,
-    /// How many events there were.
+    /// The number of events so far.
     count: usize,
     signal: Receiver<u64>,
-    /// Bookmarks asked for by the test that were sent.
+    /// How many of the bookmarks that the test requested were sent.
     bookmarks: u64,
     next_bookmark: Instant,
     /// When the bookmark before the end is due.
     last_bookmark: Option<Instant>,
     end: Instant,
     over: bool,
-    /// The initial events are not all sent yet.
+    /// Whether some initial events are not sent yet.
     initial: bool,
-    /// [`Faults::forgotten`](super::fault::Faults::forgotten) when it began.
+    /// [`Faults::forgotten`](super::fault::Faults::forgotten) when the watch began.
     generation: u32,
 }
 
 /// Answers a watch.
 ///
 /// # Errors
-/// What makes the server refuse it rather than begin.
+/// The refusal, if the server refuses the watch rather than begins it.
 pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Response, Refusal> {
     let faults = shared.faults();
     let mut store = shared.store();
@@ -65,7 +65,7 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
     let mut over = false;
     let initial = options.send_initial_events == Some(true)
         || (options.send_initial_events.is_none() && options.version.is_none());
-    // A watch from a version that is yet to come is silent until then; only its initial events cannot be had.
+    // A watch from a future version is silent until that version; only its initial events cannot be sent.
     if let Some(version) = options.version.filter(|version| initial && *version > newest) {
         ready.push_back(error(&Refusal::too_large(version, newest)));
         over = true;
@@ -114,10 +114,10 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
 }
 
 impl Watch {
-    /// The next piece of the answer; `None` at its end.
+    /// The next piece of the response; `None` at its end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            // Whatever is signalled from here on is not missed.
+            // Signals from here on are not missed.
             self.signal.mark_unchanged();
             let silent = self.shared.faults().silence(self.generation);
             if !silent {
@@ -149,7 +149,7 @@ impl Watch {
         }
     }
 
-    /// Makes the events ready that there are.
+    /// Collects the events that are available.
     fn collect(&mut self) {
         let store = self.shared.store();
         let Ok(changes) = store.since(self.position) else {
@@ -174,7 +174,8 @@ impl Watch {
         }
     }
 
-    /// What a change is to this watch: an object that is no longer selected is gone, one that now is is new.
+    /// The event of a change for this watch: an object that is no longer selected is deleted, a newly selected one is
+    /// added.
     fn event(&self, change: &Change) -> Option<Event> {
         let selected = |object: &&Arc<Object>| super::serve::is_wanted(&self.options, object);
         if change.resource != self.options.resource {

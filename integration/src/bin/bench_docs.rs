@@ -1,7 +1,7 @@
-//! `make bench-docs`: writes the figures that benchmarks left in `integration/figures` into the documents.
+//! `make bench-docs`: writes the figures that benchmarks stored in `integration/figures` into the documents.
 //!
-//! Measures nothing. Between the comments `<!-- figures: NAME -->` and `<!-- end of figures -->` stands what this program
-//! puts there; a test runs it with `--check`.
+//! Measures nothing. The text between the comments `<!-- figures: NAME -->` and `<!-- end of figures -->` is written by
+//! this program; a test runs it with `--check`.
 
 use std::{
     fs,
@@ -11,12 +11,12 @@ use std::{
 
 use clap::Parser as _;
 
-/// Where figures begin; the name of the block follows, and [`CLOSE`].
+/// The beginning of figures; the name of the block follows, and then [`CLOSE`].
 const BEGIN: &str = "<!-- figures: ";
 const CLOSE: &str = " -->\n";
 const END: &str = "<!-- end of figures -->";
 
-/// The benchmarks whose figures are shown: the name of a block, the program that prints it, and with which arguments.
+/// The benchmarks whose figures are shown: the name of a block, the program that prints it, and its arguments.
 const BLOCKS: &[(&str, &str, &[&str])] = &[
     ("summary", "bench", &["--from", "bench.json", "--keys", SUMMARY]),
     ("bench", "bench", &["--from", "bench.json"]),
@@ -83,7 +83,7 @@ fn figures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("figures")
 }
 
-/// What a benchmark, which stands beside this program, prints.
+/// The output of a benchmark whose binary is next to this program.
 fn print(program: &str, options: &[&str]) -> Result<String> {
     let path = std::env::current_exe()?.with_file_name(program);
     let output = Command::new(&path).args(options).current_dir(figures()).output();
@@ -94,7 +94,7 @@ fn print(program: &str, options: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The text with what stands between the comments replaced.
+/// Replaces the text between the comments.
 fn fill(text: &str, blocks: &[(&str, String)]) -> Result<String> {
     let (first, rest) = text.split_once(BEGIN).ok_or("no figures are wanted")?;
     let mut filled = first.to_owned();

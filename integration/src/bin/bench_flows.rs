@@ -1,4 +1,5 @@
-//! `make bench`: what it costs to find and remove one stale UDP flow among 100,000, and to find none of other protocols.
+//! `make bench`: the cost of finding and removing one stale UDP flow among 100,000, and of finding none of other
+//! protocols.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -48,7 +49,7 @@ fn measure() -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::new(10, 0, 0, 1), 0))?;
     for n in 0..FLOWS {
         let [_, a, b, c] = n.to_be_bytes();
-        // No process listens there, which the kernel reports to the socket now and then.
+        // No process listens there, which the kernel occasionally reports to the socket.
         let _ = socket.send_to(b"?", (Ipv4Addr::new(127, 1 + a, b, c), 9));
     }
     let count = || -> Result<u32> {
@@ -67,7 +68,7 @@ fn measure() -> Result<()> {
     for frontends in [1, 2, 4, 5, 1000] {
         let mut times = Vec::new();
         for _ in 0..RUNS {
-            // Asking makes the flow to the one endpoint; it is stale once another serves alone.
+            // The request creates the flow to the only endpoint; it is stale once another endpoint serves alone.
             socket.send_to(b"?", (CLUSTER_IP, 53))?;
             let flows = stale(frontends);
             let started = Instant::now();
@@ -101,7 +102,7 @@ fn measure() -> Result<()> {
     Ok(())
 }
 
-/// So many frontends of a protocol, each without an endpoint that it had.
+/// A number of frontends of a protocol, each without an endpoint that it had.
 fn gone(protocol: Protocol, frontends: u16) -> Flows {
     let mut flows = Flows::default();
     for n in 0..frontends {
@@ -111,7 +112,7 @@ fn gone(protocol: Protocol, frontends: u16) -> Flows {
     flows
 }
 
-/// So many frontends, each served by an endpoint that none of the flows leads to.
+/// A number of frontends, each served by an endpoint that no flow leads to.
 fn stale(frontends: u16) -> Flows {
     let serving = || Some(Arc::from([SocketAddr::from(([10, 0, 0, 3], 53))]));
     (0..frontends).map(|n| (SocketAddr::from((CLUSTER_IP, 53 + n)), serving())).collect()

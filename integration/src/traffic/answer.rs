@@ -1,4 +1,4 @@
-//! What became of a probe.
+//! The outcome of a probe.
 
 use std::{
     fmt,
@@ -7,28 +7,28 @@ use std::{
     time::Duration,
 };
 
-/// What a client met.
+/// The outcome of a client's probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// A server answered.
     Served {
-        /// Its name.
+        /// The server's name.
         server: String,
-        /// The source address and port it saw.
+        /// The source address and port that the server saw.
         seen: SocketAddr,
     },
     /// ECONNREFUSED: a TCP reset, or an ICMP error for the other protocols.
     Refused {
-        /// How long that took.
+        /// How long the refusal took.
         after: Duration,
-        /// Whether the request was sent again meanwhile, so that what was refused may be the repetition.
+        /// Whether the request was retransmitted in the meantime, so that the refusal may be of the retransmission.
         repeated: bool,
     },
-    /// An ICMP error said that there is no way to the destination.
+    /// An ICMP error reported that there is no route to the destination.
     Unreachable,
     /// Nothing came back within the probe's time limit.
     TimedOut,
-    /// Something else: the error, or the words that were no answer.
+    /// Another outcome: the error, or a malformed answer.
     Broken(String),
 }
 
@@ -54,12 +54,12 @@ impl Answer {
         matches!(self, Self::Refused { .. })
     }
 
-    /// What a server writes: its name and whom it saw.
+    /// The line that a server writes: its name and the client's address.
     pub(super) fn line(server: &str, seen: SocketAddr) -> String {
         format!("{server} {} {}\n", seen.ip().to_canonical(), seen.port())
     }
 
-    /// Reads what [`Answer::line`] wrote.
+    /// Parses the line that [`Answer::line`] wrote.
     pub(super) fn parse(text: &[u8]) -> Self {
         let text = String::from_utf8_lossy(text);
         let mut words = text.split_whitespace();

@@ -28,24 +28,24 @@ impl Client {
         Self { namespace: namespace.clone(), source: None, mark: 0, limit: Duration::from_secs(20) }
     }
 
-    /// Where it sends from.
+    /// The namespace that the client sends from.
     pub(super) fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
-    /// The same client, which sends from this address and port (port 0: any).
+    /// The same client, sending from this address and port (port 0: any).
     #[must_use]
     pub fn from(&self, source: SocketAddr) -> Self {
         Self { source: Some(source), ..self.clone() }
     }
 
-    /// The same client, whose packets carry this mark, which routing may look at. Over TCP and UDP only.
+    /// The same client, with this mark on its packets, which routing may use. TCP and UDP only.
     #[must_use]
     pub fn marked(&self, mark: u32) -> Self {
         Self { mark, ..self.clone() }
     }
 
-    /// The same client with another time limit for each step of a probe (default 20 s, for answers that must come).
+    /// The same client with another time limit for each step of a probe (default 20 s, for answers that must arrive).
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
         Self { limit, ..self.clone() }
@@ -56,7 +56,7 @@ impl Client {
         self.namespace.name()
     }
 
-    /// Connects, or sends a datagram, and reports what became of it.
+    /// Connects, or sends a datagram, and reports the outcome.
     pub fn probe(&self, protocol: Protocol, target: SocketAddr) -> Answer {
         let (start, repetitions) = (Instant::now(), self.repetitions());
         let answer = match protocol {
@@ -65,17 +65,17 @@ impl Client {
             Protocol::Sctp => sctp::probe(&self.namespace, self.source, target, self.limit),
         };
         answer.unwrap_or_else(|error| {
-            // UDP and SCTP probes are one packet.
+            // UDP and SCTP probes consist of one packet.
             let repeated = protocol == Protocol::Tcp && self.repetitions() > repetitions;
             Answer::from_error(&error, start.elapsed(), repeated)
         })
     }
 
-    /// How many requests for TCP connections were sent again in this namespace so far.
+    /// How many requests for TCP connections were retransmitted in this namespace so far.
     fn repetitions(&self) -> u64 {
         let read = || std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap_or_default();
         let text = self.namespace.enter(read);
-        // Names in one line, numbers in the next.
+        // One line with names, followed by one with numbers.
         let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
         let mut words = || lines.next().unwrap_or_default().split(' ');
         let number = words().zip(words()).find(|(name, _)| *name == "TCPSynRetrans");
@@ -92,7 +92,7 @@ impl Client {
         self.probe(Protocol::Udp, target)
     }
 
-    /// An SCTP probe: one INIT, and the INIT ACK or the error that comes back.
+    /// An SCTP probe: one INIT, and the INIT ACK or the error that returns.
     pub fn sctp(&self, target: SocketAddr) -> Answer {
         self.probe(Protocol::Sctp, target)
     }
@@ -142,7 +142,7 @@ impl Client {
         socket.connect(&target.into())?;
         let socket = UdpSocket::from(socket);
         match socket.send(b"who are you?") {
-            // What a local process gets when its own packet is rejected; the reason follows at once.
+            // What a local process gets when its own packet is rejected; the actual reason follows at once.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             sent => drop(sent?),
         }
@@ -152,8 +152,8 @@ impl Client {
     }
 }
 
-/// Source ports of UDP probes, one after the other. The kernel would choose one at random, and now and then
-/// one that an earlier probe had: to it, the new probe would be more of that probe's flow.
+/// Source ports of UDP probes, one after the other. The kernel would choose them at random, and occasionally
+/// reuse the port of an earlier probe: the new probe would then belong to the flow of that probe.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 fn bind_to_new_port(socket: &Socket, source: IpAddr) -> std::io::Result<()> {

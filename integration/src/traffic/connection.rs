@@ -26,20 +26,20 @@ impl Connection {
         Ok(Self { reader, answer: Answer::parse(&greeting) })
     }
 
-    /// The server's greeting: its name, and the client's address as it saw it.
+    /// The server's greeting: its name, and the client's address as the server saw it.
     pub fn answer(&self) -> &Answer {
         &self.answer
     }
 
-    /// The connection's own address and port.
+    /// The local address and port of the connection.
     pub fn local_address(&self) -> std::io::Result<SocketAddr> {
         self.reader.get_ref().local_addr()
     }
 
-    /// Sends a line and checks that it comes back.
+    /// Sends a line and checks that it is echoed.
     ///
     /// # Errors
-    /// When the connection broke, the time limit passed, or other words came back.
+    /// If the connection broke, the time limit passed, or another line came back.
     pub fn exchange(&mut self, words: &str) -> std::io::Result<()> {
         writeln!(self.reader.get_mut(), "{words}")?;
         let mut line = String::new();

@@ -1,8 +1,8 @@
-//! New connections all the time, and what became of each: for what must never fail, however seldom it does.
+//! Continuous new connections and their outcomes: to detect failures that must never happen, however rare they are.
 //!
 //! Only the first packet of a connection meets the rules, so each connection is one packet (and for TCP the end of
-//! the handshake), from a port of its own. None is sent twice: a lost one is a failure, not a delay. How many are
-//! under way is limited, so that a slow machine sends fewer and loses none.
+//! the handshake), from a port of its own. No packet is sent twice: a lost packet is a failure, not a delay. The number
+//! of connections in progress is limited, so that a slow machine sends fewer and loses none.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,25 +29,25 @@ use socket2::{Domain, Socket, Type};
 use super::{Client, Protocol};
 use crate::LabError;
 
-/// Connections under way at once, for each sender: no queue of the kernel is shorter than a few of these.
+/// Connections in progress at a time, for each sender: no queue of the kernel is shorter than a few times this.
 const AT_ONCE: usize = 48;
-/// Connections of each sender in a burst, besides.
+/// Additional connections of each sender in a burst.
 const BURST: usize = 64;
-/// Connections are opened in groups of so many.
+/// Connections are opened in groups of this size.
 const GROUP: usize = 10;
-/// How long a sender sleeps at most: so soon it sees that a burst begins.
+/// How long a sender sleeps at most, and so how soon it notices the beginning of a burst.
 const ATTENTION: Duration = Duration::from_millis(1);
-/// A burst is at its height when so many connections of it are opened, or after [`RISE`].
+/// A burst is at its height once this many of its connections are opened, or after [`RISE`].
 const HEIGHT: usize = 50;
-/// How long a burst may take to get there.
+/// How long a burst may take to reach its height.
 const RISE: Duration = Duration::from_millis(5);
-/// How long an answer may take that takes less than a millisecond on an idle machine.
+/// How long an answer may take; it takes less than a millisecond on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// So many failures are described; all are counted.
+/// How many failures are described; all are counted.
 const DESCRIBED: usize = 100;
-/// Packets of a TCP socket that has sent its first request carry this mark.
+/// The mark on packets of a TCP socket that has sent its first request.
 const REQUESTED: u32 = 1 << 20;
-/// Requests that the kernel sends again do not leave.
+/// Drops retransmitted requests.
 const NOTHING_TWICE: &str = "
     table inet flows
     delete table inet flows
@@ -58,14 +58,14 @@ const NOTHING_TWICE: &str = "
         }
     }\n";
 
-/// What became of a connection.
+/// The outcome of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// A server answered.
     Answered,
     /// It was refused.
     Refused,
-    /// An ICMP error said that there is no way to the destination: the packet left as it was.
+    /// An ICMP error reported that there is no route to the destination: the packet left untranslated.
     Astray,
     /// Nothing came back.
     Dropped,
@@ -76,11 +76,11 @@ pub enum Fate {
 pub struct Failure {
     /// When its first packet was sent.
     pub sent: Instant,
-    /// Which it was, and what became of it.
+    /// Which connection it was, and its outcome.
     pub text: String,
 }
 
-/// What became of the connections of one [`Flows`].
+/// The outcomes of the connections of one [`Flows`].
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// Numbers of connections, by protocol, frontend as given to [`Flows::start`], and fate.
@@ -90,12 +90,12 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// How many connections met this fate.
+    /// How many connections had this outcome.
     pub fn of(&self, fate: Fate) -> u64 {
         self.counts.iter().filter(|((.., met), _)| *met == fate).map(|(_, count)| count).sum()
     }
 
-    /// The fewest answered connections of any protocol and frontend; 0 if one has had none at all.
+    /// The smallest number of answered connections of any protocol and frontend; 0 if one has none.
     pub fn fewest_answered(&self, frontends: &[(&'static str, SocketAddr)]) -> u64 {
         let of = |protocol, name| self.counts.get(&(protocol, name, Fate::Answered)).copied().unwrap_or(0);
         let counts = frontends.iter().flat_map(|(name, _)| PROTOCOLS.map(|protocol| of(protocol, name)));
@@ -114,8 +114,8 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Has all [`Flows`] that share it open many connections at one moment: when something happens that is over in some
-/// microseconds, which connections that are spread evenly hardly ever meet.
+/// Makes all [`Flows`] that share this open many connections at one moment: for events that last only a few
+/// microseconds, which evenly spread connections hardly ever meet.
 #[derive(Debug, Clone, Default)]
 pub struct Bursts(Arc<Counts>);
 
@@ -126,7 +126,7 @@ struct Counts {
 }
 
 impl Bursts {
-    /// Begins one; gives back control when it is about at its height.
+    /// Begins a burst; returns when the burst is about at its height.
     pub fn begin(&self) {
         let before = self.opened();
         self.0.bursts.fetch_add(1, Ordering::Relaxed);
@@ -136,12 +136,12 @@ impl Bursts {
         }
     }
 
-    /// How many there were.
+    /// The number of bursts so far.
     pub fn count(&self) -> usize {
         self.0.bursts.load(Ordering::Relaxed)
     }
 
-    /// How many connections were opened in them.
+    /// The number of connections opened in bursts.
     pub fn opened(&self) -> usize {
         self.0.opened.load(Ordering::Relaxed)
     }
@@ -149,7 +149,7 @@ impl Bursts {
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Udp, Protocol::Tcp];
 
-/// A thread that opens connections until it is ended. Dropping it ends it without waiting.
+/// A thread that opens connections until it is stopped. Dropping this stops the thread without waiting.
 #[derive(Debug)]
 pub struct Flows {
     stopped: Arc<AtomicBool>,
@@ -158,9 +158,9 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Opens up to `a_second` connections a second from where the client is: UDP and TCP, to each of these
-    /// frontends in turn (a name, and an address of one family), from each of these ports in turn. Whatever
-    /// tracks connections must forget one before its port's turn comes again.
+    /// Opens up to `a_second` connections a second from the client's namespace: UDP and TCP, to each of these
+    /// frontends in turn (a name, and an address of one family), from each of these ports in turn. Connection
+    /// tracking must forget a connection before the turn of its port comes again.
     pub fn start(
         client: &Client,
         frontends: &[(&'static str, SocketAddr)],
@@ -184,21 +184,21 @@ impl Flows {
             tally: tally.clone(),
         };
         let flag = stopped.clone();
-        // A thread begins in the namespace of the one that starts it.
+        // A thread starts in the namespace of the thread that spawns it.
         let start = move || thread::Builder::new().spawn(move || sender.run(&flag));
         let thread = namespace.enter(start).map_err(LabError::io(what))?;
         Ok(Self { stopped, tally, thread: Some(thread) })
     }
 
-    /// What became of those that have ended so far.
+    /// The outcomes of the connections that have ended so far.
     pub fn tally(&self) -> Tally {
         lock(&self.tally).clone()
     }
 
-    /// Opens no more, and waits until it is known what became of all.
+    /// Opens no more connections, and waits until all outcomes are known.
     ///
     /// # Errors
-    /// When a connection could not even be tried.
+    /// If a connection could not even be attempted.
     pub fn end(mut self) -> io::Result<Tally> {
         self.stopped.store(true, Ordering::Relaxed);
         let thread = self.thread.take().map(JoinHandle::join);
@@ -217,7 +217,7 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection under way.
+/// A connection in progress.
 struct Flow {
     protocol: Protocol,
     frontend: (&'static str, SocketAddr),
@@ -232,11 +232,11 @@ struct Sender {
     /// Connections opened so far.
     turns: usize,
     ports: Range<u16>,
-    /// Of UDP and of TCP.
+    /// The next ports of UDP and of TCP.
     next_ports: [u16; 2],
     /// Time between two groups.
     every: Duration,
-    /// Those whose first packet can be sent at once.
+    /// Connections whose first packet can be sent at once.
     prepared: VecDeque<Flow>,
     under_way: VecDeque<Flow>,
     bursts: Bursts,
@@ -245,7 +245,7 @@ struct Sender {
 
 impl Sender {
     fn run(mut self, stopped: &AtomicBool) -> io::Result<()> {
-        // What waits for a burst to begin, and what happens in it, has priority.
+        // The thread that begins a burst, and whatever happens during it, has priority.
         let thread = nix::unistd::gettid().to_string();
         let reniced = Command::new("renice").args(["-n", "10", "-p", &thread]).output()?;
         if !reniced.status.success() {
@@ -275,7 +275,7 @@ impl Sender {
                     let oldest = self.prepared.pop_front().map(Flow::send).transpose()?;
                     self.under_way.extend(oldest);
                 }
-                // What was missed is not made up for.
+                // Missed connections are not made up for.
                 due = now + self.every;
             }
             for _ in 0..GROUP.min(BURST.saturating_sub(self.prepared.len())) {
@@ -287,7 +287,7 @@ impl Sender {
         }
     }
 
-    /// Waits for an answer, for a moment.
+    /// Waits briefly for an answer.
     fn wait(&self) -> io::Result<()> {
         let flags =
             |flow: &Flow| if flow.protocol == Protocol::Tcp { PollFlags::POLLOUT } else { PollFlags::POLLIN };
@@ -299,7 +299,7 @@ impl Sender {
         }
     }
 
-    /// Counts those that have ended.
+    /// Counts the connections that have ended.
     fn settle(&mut self) -> io::Result<()> {
         let mut tally = lock(&self.tally);
         let mut open = VecDeque::with_capacity(AT_ONCE);
@@ -320,7 +320,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Makes the socket of the next connection.
+    /// Creates the socket of the next connection.
     fn prepare(&mut self) -> io::Result<Flow> {
         let protocol = PROTOCOLS[self.turns % PROTOCOLS.len()];
         let frontend = self.frontends[self.turns / PROTOCOLS.len() % self.frontends.len()];
@@ -331,7 +331,7 @@ impl Sender {
         let port = self.bind(&socket, protocol, frontend.1)?;
         match protocol {
             Protocol::Tcp => {
-                // Closing resets the connection: neither side remembers it.
+                // Closing resets the connection, so that neither side remembers it.
                 socket.set_linger(Some(Duration::ZERO))?;
             }
             _ if frontend.1.is_ipv4() => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
@@ -343,12 +343,12 @@ impl Sender {
         Ok(Flow { protocol, frontend, port, sent: Instant::now(), socket })
     }
 
-    /// Binds to the next port that is free.
+    /// Binds to the next free port.
     fn bind(&mut self, socket: &Socket, protocol: Protocol, target: SocketAddr) -> io::Result<u16> {
         let any: IpAddr =
             if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         if target.is_ipv6() {
-            // The other family's ports are another sender's.
+            // The ports of the other family belong to another sender.
             socket.set_only_v6(true)?;
         }
         for _ in self.ports.clone() {
@@ -376,7 +376,7 @@ impl Flow {
             self.socket.set_mark(REQUESTED)?;
         } else {
             match self.socket.send(b"?") {
-                // What a local process gets when its own packet is rejected; the reason follows at once.
+                // What a local process gets when its own packet is rejected; the actual reason follows at once.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
                 sent => drop(sent?),
             }
@@ -384,10 +384,10 @@ impl Flow {
         Ok(self)
     }
 
-    /// What became of it, if that is known.
+    /// The outcome of the connection, if it is known.
     ///
     /// # Errors
-    /// What says nothing about the network.
+    /// An error that is not about the network.
     fn fate(&self) -> io::Result<Option<Fate>> {
         let outcome = match self.protocol {
             Protocol::Tcp => match self.socket.take_error()? {

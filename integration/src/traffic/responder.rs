@@ -1,4 +1,4 @@
-//! One thread that answers at many addresses, saying at which.
+//! One thread that answers at many addresses and reports at which it was reached.
 
 use std::{
     io::Write,
@@ -20,13 +20,13 @@ use socket2::{Domain, Socket, Type};
 use super::Answer;
 use crate::{LabError, Namespace};
 
-/// How often, in milliseconds, it looks whether it was dropped.
+/// How often, in milliseconds, the thread checks whether the responder was dropped.
 const PATIENCE: u8 = 100;
-/// Bytes that a socket may hold: with all that the kernel counts, a datagram is about a thousand.
+/// Bytes that a socket may hold: with everything that the kernel counts, a datagram takes about a thousand.
 const BUFFER: usize = 1 << 20;
 
-/// Answers TCP at every address of a namespace, UDP at the given ones. Its name, which the other servers of
-/// the lab are given, is the address and port that it was reached at: `10.128.1.2:8080`. A connection ends
+/// Answers TCP at every address of a namespace, and UDP at the given addresses. In place of a server's name, it
+/// answers with the address and port at which it was reached: `10.128.1.2:8080`. A connection ends
 /// with the answer.
 #[derive(Debug)]
 pub struct Responder {
@@ -34,8 +34,8 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Starts it in a namespace. What it sends carries `mark`, which routing may look at; 0 is none. The
-    /// addresses need not be there yet.
+    /// Starts the responder in a namespace. Its packets carry `mark`, which routing may use; 0 is no mark. The
+    /// addresses need not exist yet.
     pub fn start(
         namespace: &Namespace,
         addresses: &[IpAddr],
@@ -64,14 +64,14 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// For the thread of a namespace.
+    /// Opens the sockets in the namespace of the calling thread.
     fn open(addresses: &[IpAddr], ports: &[u16], mark: u32) -> std::io::Result<Self> {
         let open = |address: SocketAddr, kind| {
             let socket = Socket::new(Domain::for_address(address), kind, None)?;
             socket.set_nonblocking(true)?;
             socket.set_mark(mark)?;
             socket.set_reuse_address(true)?;
-            // For a thousand requests that come while this thread waits for its turn.
+            // Room for a thousand requests that arrive while this thread waits to run.
             setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
             if address.is_ipv4() {
                 socket.set_freebind_v4(true)?;
@@ -110,7 +110,7 @@ impl Sockets {
             for ((address, socket), _) in self.udp.iter().zip(udp).filter(|(_, fd)| is_ready(fd)) {
                 let mut buffer = [0; 64];
                 while let Ok((_, client)) = socket.recv_from(&mut buffer) {
-                    // A client that is gone does not hear the answer.
+                    // A client that is gone does not receive the answer.
                     let _ = socket.send_to(Answer::line(&address.to_string(), client).as_bytes(), client);
                 }
             }
@@ -118,7 +118,7 @@ impl Sockets {
     }
 }
 
-/// Answers every connection that waits. The answer fits into any send buffer.
+/// Answers every waiting connection. The answer fits into any send buffer.
 fn greet(listener: &TcpListener) {
     while let Ok((mut stream, client)) = listener.accept() {
         if let Ok(here) = stream.local_addr() {

@@ -1,7 +1,7 @@
 //! SCTP without SCTP sockets: raw packets of one chunk, after RFC 9260.
 //!
 //! A probe is an INIT; the server answers with an INIT ACK whose last parameter carries its greeting.
-//! Address translation follows the ports and the checksum of these packets as of any others.
+//! Address translation handles the ports and the checksum of these packets as of any others.
 
 use std::{
     io::{Error, ErrorKind, Read},
@@ -89,7 +89,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-/// The SCTP packet in what a raw socket received: IPv4 ones give their IP header, IPv6 ones do not.
+/// The SCTP packet in the bytes that a raw socket received: IPv4 sockets include the IP header, IPv6 sockets do not.
 fn payload(bytes: &[u8], v6: bool) -> Option<&[u8]> {
     if v6 { Some(bytes) } else { bytes.get(usize::from(bytes.first()? & 0xf) * 4..) }
 }
@@ -98,8 +98,8 @@ fn payload(bytes: &[u8], v6: bool) -> Option<&[u8]> {
 pub(super) fn serve(socket: &Socket, address: SocketAddr, name: &str, stopped: &AtomicBool) {
     let mut buffer = [0; 2048];
     while !stopped.load(Ordering::Relaxed) {
-        // The source address of a packet to a raw socket stands in its header only for IPv4, so ask
-        // the socket, by way of the standard library's receiver: raw and UDP sockets do that alike.
+        // The source address of a packet is in its header only for IPv4, so it is read from the socket
+        // with the standard library's UDP receiver: raw and UDP sockets behave the same here.
         let Ok(datagrams) = socket.try_clone().map(std::net::UdpSocket::from) else { return };
         let Ok((length, peer)) = datagrams.recv_from(&mut buffer) else { continue };
         let bytes = buffer.get(..length).and_then(|bytes| payload(bytes, address.is_ipv6()));
@@ -113,7 +113,7 @@ pub(super) fn serve(socket: &Socket, address: SocketAddr, name: &str, stopped: &
                 kind: INIT_ACK,
                 greeting: greeting.as_bytes(),
             };
-            // A client that is gone does not hear the answer.
+            // A client that is gone does not receive the answer.
             let _ = socket.send_to(&answer.bytes(), &SocketAddr::new(peer.ip(), 0).into());
         }
     }
@@ -137,7 +137,7 @@ pub(super) fn probe(
     socket.set_read_timeout(Some(limit))?;
     let init = Packet { source: port, destination: target.port(), kind: INIT, greeting: &[] };
     match socket.send(&init.bytes()) {
-        // As for UDP: a local process's own packet was rejected, the reason follows.
+        // As for UDP: the local process's own packet was rejected, and the actual reason follows.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
         sent => drop(sent?),
     }

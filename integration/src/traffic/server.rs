@@ -1,4 +1,4 @@
-//! Servers: a thread each, on a socket opened in the server's namespace.
+//! Servers: one thread each, on a socket opened in the server's namespace.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Write},
@@ -35,7 +35,7 @@ impl Server {
     ) -> Result<Self, LabError> {
         let server = Self::start(namespace, name, protocol, (Ipv6Addr::UNSPECIFIED, port).into())?;
         if protocol == Protocol::Sctp {
-            // A raw socket is of one family; its thread ends with the same flag.
+            // A raw socket belongs to one family; the second thread ends with the same flag.
             server.spawn(namespace, name, protocol, (std::net::Ipv4Addr::UNSPECIFIED, port).into())?;
         }
         Ok(server)
@@ -86,7 +86,7 @@ fn listen(namespace: &Namespace, protocol: Protocol, address: SocketAddr) -> std
         Protocol::Sctp => (Type::RAW, Some(sctp::PROTOCOL)),
     };
     let socket = namespace.socket(Domain::for_address(address), kind, number)?;
-    // `accept`, too, returns after this; servers look at their flag that often.
+    // `accept` also returns after this time; servers check their flag that often.
     socket.set_read_timeout(Some(PATIENCE))?;
     if protocol == Protocol::Sctp {
         socket.bind(&SocketAddr::new(address.ip(), 0).into())?;
@@ -107,7 +107,7 @@ fn serve_tcp(listener: &TcpListener, name: &str, stopped: &Arc<AtomicBool>) {
     while !stopped.load(Ordering::Relaxed) {
         if let Ok((stream, client)) = listener.accept() {
             let (name, stopped) = (name.to_owned(), stopped.clone());
-            // Without a thread the client sees its connection closed, and reports that.
+            // If no thread can be started, the client sees its connection closed and reports that.
             let _ = thread::Builder::new().stack_size(64 << 10).spawn(move || {
                 let _ = talk(stream, &Answer::line(&name, client), &stopped);
             });
@@ -139,7 +139,7 @@ fn serve_udp(socket: &UdpSocket, name: &str, stopped: &AtomicBool) {
     let mut buffer = [0; 64];
     while !stopped.load(Ordering::Relaxed) {
         if let Ok((_, client)) = socket.recv_from(&mut buffer) {
-            // A client that is gone does not hear the answer.
+            // A client that is gone does not receive the answer.
             let _ = socket.send_to(Answer::line(name, client).as_bytes(), client);
         }
     }

@@ -1,5 +1,5 @@
-//! The fields of the objects that are stored here, from Kubernetes' `generated.proto` files: also those that a proxy does not
-//! read, but receives.
+//! The fields of the objects that are stored here, from Kubernetes' `generated.proto` files, including those that a
+//! proxy receives but does not read.
 
 use super::{
     super::Resource,
@@ -16,12 +16,12 @@ pub(in crate::api_server) struct Field {
     /// Its name in JSON.
     pub name: &'static str,
     pub kind: Kind,
-    /// Whether it is there although it is empty, as what is no pointer in Go is.
+    /// Whether the field is encoded even if it is empty, as fields that are not pointers in Go are.
     pub is_always: bool,
     pub is_repeated: bool,
 }
 
-/// A field that is always there.
+/// A field that is always encoded.
 const fn must(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { number, name, kind, is_always: true, is_repeated: false }
 }
@@ -31,7 +31,7 @@ const fn may(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { number, name, kind, is_always: false, is_repeated: false }
 }
 
-/// A field that may be there many times.
+/// A repeated field.
 const fn many(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { number, name, kind, is_always: false, is_repeated: true }
 }
@@ -215,7 +215,7 @@ const OBJECT_REFERENCE: Schema = &[
 /// discovery.k8s.io/v1 `ForZone` and `ForNode`.
 const NAME: Schema = &[must(1, "name", Text)];
 
-/// core/v1 `Node`, as far as the lab has it.
+/// core/v1 `Node`, as far as the lab uses it.
 const NODE: Schema = &[
     must(1, "metadata", Message(OBJECT_META)),
     must(

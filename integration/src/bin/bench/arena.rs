@@ -1,4 +1,4 @@
-//! A network namespace with some Services in it, and what the agent holds of them.
+//! A network namespace with some Services in it, and the agent's state for them.
 
 use std::{
     sync::Arc,
@@ -27,22 +27,22 @@ use super::Result;
 /// Elements for which the largest sets are declared.
 const LARGEST: u32 = 1 << 20;
 
-/// A compiler that has compiled nothing, with an address that answers node ports.
+/// A compiler that has compiled nothing yet, with an address that answers node ports.
 pub fn compiler() -> Compiler {
     let mut compiler = Compiler::new(Config::default());
     compiler.set_node_addresses(&[[192, 0, 2, 1].into()].into());
     compiler
 }
 
-/// A socket to a network namespace that nothing else is in. It goes with the socket.
+/// A socket to an otherwise empty network namespace, which vanishes with the socket.
 pub fn fresh_kernel() -> Result<Kernel> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
     Ok(Kernel::open()?)
 }
 
-/// Has the machine hold as much memory as the largest sets take. A virtual machine's memory that has been free for some
-/// seconds may have gone back to the host, and its first use then takes ten microseconds a page, some thousand pages a
-/// set, while the mutex is held.
+/// Makes the machine hold as much memory as the largest sets take. A virtual machine's memory that has been free for
+/// some seconds may have returned to the host, and its first use then takes ten microseconds per page, for some
+/// thousand pages per set, while the mutex is held.
 pub fn warm() -> Result<()> {
     let mut kernel = fresh_kernel()?;
     let mut transaction = Transaction::new(Config::default().table);
@@ -57,7 +57,7 @@ pub fn warm() -> Result<()> {
     retire(kernel)
 }
 
-/// Gives up a namespace, and waits until the kernel has nothing more to do with it.
+/// Drops a namespace, and waits until the kernel has finished with it.
 pub fn retire(mut kernel: Kernel) -> Result<()> {
     let mut transaction = Transaction::new(Config::default().table);
     for family in Family::ALL {
@@ -69,23 +69,23 @@ pub fn retire(mut kernel: Kernel) -> Result<()> {
     Ok(())
 }
 
-/// The shortest of these; zero of none.
+/// The shortest of these times; zero if there are none.
 pub fn best(times: impl IntoIterator<Item = Duration>) -> Duration {
     times.into_iter().min().unwrap_or_default()
 }
 
-/// The middle of these.
+/// The median of these times.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     percentile(&mut times, 50)
 }
 
-/// The value that so many percent are not above; zero of none.
+/// The value that this percentage of times does not exceed; zero if there are none.
 pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
 }
 
-/// The processor's time that this process has used.
+/// The CPU time that this process has used.
 pub fn cpu() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let duration = |time: nix::sys::time::TimeVal| {
@@ -95,12 +95,12 @@ pub fn cpu() -> Result<Duration> {
     Ok(duration(usage.user_time()) + duration(usage.system_time()))
 }
 
-/// What a change took.
+/// The time that a change took.
 #[derive(Debug, Clone, Copy)]
 pub struct Took {
     /// From the objects to the acknowledged commit.
     pub whole: Duration,
-    /// Of that, in the kernel.
+    /// The part of it in the kernel.
     pub kernel: Duration,
 }
 
@@ -110,13 +110,13 @@ pub struct Arena {
     pub state: State,
     pub compiler: Compiler,
     pub synthetic: Synthetic,
-    /// Changes go to the first Services, so many.
+    /// The number of Services that changes go to: the first ones.
     changing: u32,
     next: u32,
 }
 
 impl Arena {
-    /// Makes the namespace and loads the Services.
+    /// Creates the namespace and loads the Services.
     pub fn new(services: u32, kinds: Kinds) -> Result<Self> {
         let (mut kernel, mut compiler) = (fresh_kernel()?, compiler());
         let synthetic = Synthetic::new(services, kinds);
@@ -134,13 +134,13 @@ impl Arena {
         Ok(Self { kernel, state, compiler, synthetic, changing, next: 0 })
     }
 
-    /// The next Service to change, by a stride that visits Services all over the table.
+    /// The next Service to change; the stride visits Services all over the table.
     pub fn next(&mut self) -> u32 {
         self.next = (self.next + 7919) % self.changing;
         self.next
     }
 
-    /// Commits what slices have become.
+    /// Commits changed slices.
     pub fn set_slices(&mut self, slices: Vec<EndpointSlice>) -> Result<Took> {
         let slices: Vec<_> = slices.into_iter().map(Arc::new).collect();
         let started = Instant::now();
@@ -183,7 +183,7 @@ impl Arena {
         Ok(Took { whole: started.elapsed(), kernel: commit.kernel })
     }
 
-    /// The last slice of each family of Service `n`, with a change: these are what an event about one pod contains.
+    /// The last slice of each family of Service `n`, with a change: the content of an event about one pod.
     pub fn changed(&self, n: u32, change: impl Fn(&mut EndpointSlice)) -> Vec<EndpointSlice> {
         let mut slices = self.last_slices(n);
         slices.iter_mut().for_each(change);

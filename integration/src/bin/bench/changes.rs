@@ -1,4 +1,4 @@
-//! One change after another, each committed before the next comes.
+//! One change after another, each committed before the next.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::{
     rows::Unit,
 };
 
-/// Rounds; a figure is the median of theirs, so that a moment in which the machine did something else is left out.
+/// Rounds. A figure is the median of the rounds' figures, so that moments in which the machine was busy are left out.
 const ROUNDS: usize = 9;
 /// Changes of each kind in one round.
 const CHANGES: usize = 200;
-/// The number of Services that the others are compared with.
+/// The number of Services that other numbers are compared with.
 const FEW: u32 = 1_000;
 
 /// A kind of change.
@@ -46,9 +46,9 @@ impl Kind {
         }
     }
 
-    /// Makes one such change, and takes it back; gives what the change took.
+    /// Makes one change of this kind and undoes it; returns the time of the change.
     fn once(self, arena: &mut Arena) -> Result<Took> {
-        // As many Services as ever are there when one is created or deleted.
+        // The number of Services does not change when one is created or deleted.
         let new = arena.synthetic.len();
         match self {
             Self::Create => {
@@ -75,7 +75,7 @@ impl Kind {
     }
 }
 
-/// What one kind of change took, in each round.
+/// The times of one kind of change, in each round.
 #[derive(Debug, Default)]
 pub struct Times {
     half: Vec<Duration>,
@@ -84,7 +84,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// One more round.
+    /// Runs one more round.
     pub fn round(&mut self, arena: &mut Arena, kind: Kind) -> Result<()> {
         let took: Vec<Took> = (0..CHANGES).map(|_| kind.once(arena)).collect::<Result<_>>()?;
         let mut whole: Vec<_> = took.iter().map(|took| took.whole).collect();
@@ -94,7 +94,7 @@ impl Times {
         Ok(())
     }
 
-    /// The median change, beside what the kernel took for it.
+    /// The median change, with the kernel's part.
     pub fn figure(&self, row: &str) -> Figure {
         let kernel = median(self.kernel.clone()).as_secs_f64();
         Figure::new(row, self.half().as_secs_f64()).with(Unit::Time.show(kernel))
@@ -105,7 +105,7 @@ impl Times {
     }
 }
 
-/// Swaps endpoints only: for variants.
+/// Only swaps endpoints: for variants.
 pub fn swaps(services: u32, kinds: Kinds) -> Result<Times> {
     let mut arena = Arena::new(services, kinds)?;
     let mut times = Times::default();
@@ -115,7 +115,7 @@ pub fn swaps(services: u32, kinds: Kinds) -> Result<Times> {
     Ok(times)
 }
 
-/// All kinds, in turns with the same where there are few Services.
+/// All kinds of changes, alternating with the same kinds where there are few Services.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let mut few = Arena::new(FEW, Kinds::Plain)?;
     let mut many = Arena::new(services, Kinds::Plain)?;

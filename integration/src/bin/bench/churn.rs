@@ -1,4 +1,4 @@
-//! Many changes: of one Service from first to last endpoint, and of all Services at a pace.
+//! Many changes: of one Service from its first to its last endpoint, and of all Services at a fixed pace.
 
 use std::time::{Duration, Instant};
 
@@ -13,25 +13,25 @@ use super::{
 
 /// Endpoints of the Service that is updated.
 const ENDPOINTS: u32 = 500;
-/// How long that takes a Deployment.
+/// How long a Deployment takes for that.
 const UPDATE: Duration = Duration::from_mins(1);
 /// Time between two changes, at a pace of 1,000 a second.
 const PACE: Duration = Duration::from_millis(1);
-/// How long that goes on.
+/// How long the churn lasts.
 const CHURN: Duration = Duration::from_secs(10);
-/// The same, when asked for all.
+/// How long it lasts in a full run.
 const FULL_CHURN: Duration = Duration::from_secs(30);
-/// What is not committed this long after the last change lags behind.
+/// Changes that are not committed this long after the last change lag behind.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// Both.
+/// The rolling update and the churn.
 pub fn measure(services: u32, full: bool) -> Result<Vec<Figure>> {
     let rolling = rolling(services)?;
     Ok([vec![rolling], churn(services, if full { FULL_CHURN } else { CHURN })?].concat())
 }
 
-/// Replaces every endpoint: each new one comes in one change, and an old one goes in the next. They come as fast as
-/// they are committed; what counts is the processor's time for all of them.
+/// Replaces every endpoint: each new endpoint comes in one change, and an old one goes in the next. Changes come as
+/// fast as they are committed; the figure is the CPU time for all of them.
 fn rolling(services: u32) -> Result<Figure> {
     let mut arena = Arena::new(services, Kinds::Large(ENDPOINTS))?;
     let started = cpu()?;
@@ -52,7 +52,7 @@ fn rolling(services: u32) -> Result<Figure> {
     Ok(Figure::new("rolling", used.as_secs_f64() / UPDATE.as_secs_f64()).with(detail))
 }
 
-/// Swaps endpoints at a pace. Like the agent, it commits all changes at once that have come since the last commit.
+/// Swaps endpoints at a fixed pace. Like the agent, commits all changes since the last commit at once.
 fn churn(services: u32, time: Duration) -> Result<Vec<Figure>> {
     let mut arena = Arena::new(services, Kinds::Plain)?;
     let total = time.div_duration_f64(PACE) as u32;
@@ -64,7 +64,7 @@ fn churn(services: u32, time: Duration) -> Result<Vec<Figure>> {
         let come = (started.elapsed().div_duration_f64(PACE) as u32 + 1).min(total);
         let mut slices = Vec::new();
         for i in done..come {
-            // Every Service is changed back the next time.
+            // Every second time, a Service is changed back.
             let n = arena.next();
             let back = i / services % 2 == 1;
             slices.extend(if back { arena.last_slices(n) } else { arena.changed(n, swap) });

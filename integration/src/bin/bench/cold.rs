@@ -1,4 +1,4 @@
-//! A cold start, from state in memory to committed.
+//! A cold start, from state in memory to the commit.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ use super::{
     figure::Figure,
 };
 
-/// How often each is measured.
+/// How often each start is measured.
 const ROUNDS: usize = 5;
-/// The same where it takes some milliseconds only.
+/// The same, if a start takes only milliseconds.
 const MORE_ROUNDS: usize = 25;
 
 /// The rows of the main table.
@@ -40,14 +40,14 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     ])
 }
 
-/// What was measured: the best of some rounds, which is what least else of the machine was in.
+/// The measured times: the best of some rounds, in which the rest of the machine interfered least.
 #[derive(Debug)]
 pub struct Cold {
-    /// Ours.
+    /// The time of our start.
     pub elapsed: Duration,
     /// The kernel's time for all of it as one batch, encoded beforehand.
     floor: Duration,
-    /// The processor's time of both, in the middle of the rounds: the least may be below what is counted.
+    /// The CPU times of both, the median of the rounds: the smallest may be below what is counted.
     cpu: Duration,
     floor_cpu: Duration,
     longest: Duration,
@@ -55,7 +55,7 @@ pub struct Cold {
 }
 
 impl Cold {
-    /// Measures both in turns.
+    /// Measures both alternately.
     pub fn measure(services: u32, kinds: Kinds) -> Result<Self> {
         let mut state = Synthetic::new(services, kinds).state();
         let mut whole = compiler();
@@ -83,14 +83,14 @@ impl Cold {
         })
     }
 
-    /// Ours ÷ the floor, in a row of this key.
+    /// Our time ÷ the floor, in a row with this key.
     pub fn figure(&self, row: &str) -> Figure {
         let (ours, floor) = (self.elapsed.as_secs_f64(), self.floor.as_secs_f64());
         Figure::new(row, ours / floor).with(format!("{:.1} ÷ {:.1} ms", ours * 1e3, floor * 1e3))
     }
 }
 
-/// The kernel's time for a batch in a namespace of its own, and the processor's.
+/// The kernel's time for a batch in a new namespace, and the CPU time.
 fn floor(batch: &Transaction) -> Result<(Duration, Duration)> {
     let mut kernel = fresh_kernel()?;
     let before = cpu()?;
@@ -100,7 +100,7 @@ fn floor(batch: &Transaction) -> Result<(Duration, Duration)> {
     Ok((commit.kernel, used))
 }
 
-/// One cold start in a namespace of its own, and the processor's time that it took.
+/// One cold start in a new namespace, and its CPU time.
 pub fn once(state: &mut State) -> Result<(ColdStart, Duration)> {
     let (mut kernel, mut compiler) = (fresh_kernel()?, compiler());
     let before = cpu()?;

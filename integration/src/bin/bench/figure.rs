@@ -11,7 +11,7 @@ pub struct Figure {
     pub row: String,
     /// The value.
     pub value: f64,
-    /// What it was made of, or the floor that it stands on: a few words for people.
+    /// The parts of the value, or the floor that it is compared with: a few words for people.
     pub detail: String,
 }
 
@@ -21,20 +21,20 @@ impl Figure {
         Self { row: row.into(), value, detail: String::new() }
     }
 
-    /// The same with a few words.
+    /// Adds a few words.
     #[must_use]
     pub fn with(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }
     }
 }
 
-/// For another process.
+/// Writes figures for another process.
 pub fn to_json(figures: &[Figure]) -> Value {
     let object = |figure: &Figure| json!({"row": figure.row, "value": figure.value, "detail": figure.detail});
     figures.iter().map(object).collect()
 }
 
-/// From another process.
+/// Reads figures from another process.
 pub fn from_json(text: &[u8]) -> Result<Vec<Figure>> {
     let values: Vec<Value> = serde_json::from_slice(text)?;
     let figure = |value: &Value| {

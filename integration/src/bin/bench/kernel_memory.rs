@@ -1,4 +1,4 @@
-//! What an element takes in the kernel.
+//! The kernel memory of an element.
 
 use std::{fs, time::Duration};
 
@@ -16,11 +16,11 @@ use super::{
 };
 
 const ROUNDS: usize = 3;
-/// After this long, what the kernel had of a commit in the works is gone.
+/// After this time, the kernel has freed the temporary memory of a commit.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// The difference that a commit makes, by element: the median of some rounds, since it is the whole machine that is
-/// looked at.
+/// The difference that a commit makes, per element: the median of some rounds, since memory is measured for the whole
+/// machine.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let mut whole = compiler();
     whole.load(&mut Synthetic::new(services, Kinds::Plain).state(), &Ruleset::default());
@@ -42,7 +42,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     Ok(vec![Figure::new("kernel-memory", median / elements as f64).with(elements.to_string())])
 }
 
-/// Bytes that the kernel has allocated by size: where elements and tables of hashes are.
+/// Bytes that the kernel has allocated by size, which include elements and hash tables.
 fn used() -> Result<f64> {
     let mut bytes = 0.0;
     for line in fs::read_to_string("/proc/slabinfo")?.lines().filter(|line| line.starts_with("kmalloc")) {

@@ -1,4 +1,4 @@
-//! The commands that ask the agent on their node, and its page: how long until the answer is printed.
+//! The commands that query the agent on their node, and its page: the time until the answer is printed.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -15,16 +15,16 @@ use super::{Result, arena::best, figure::Figure, manifests::Running};
 
 /// Where the page is by default (kube-proxy's `--metrics-bind-address`).
 const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 10249);
-/// Runs of each command, of which the fastest counts.
+/// Runs of each command; the fastest counts.
 const ROUNDS: usize = 7;
 /// Files of manifests.
 const FILES: u32 = 100;
-/// Connections that are tracked.
+/// Tracked connections.
 const FLOWS: u32 = 100_000;
 /// The most Services that these connections lead to.
 const CONNECTED: u32 = 1_000;
 
-/// Every command that asks the agent, and its pages.
+/// Every command that queries the agent, and its pages.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let synthetic = Synthetic::new(services, Kinds::Plain);
     let manifests = tempfile::tempdir()?;
@@ -63,7 +63,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// The fastest of several runs of a command, which prints into a pipe to a program that counts the bytes.
+/// The fastest of several runs of a command, whose output is piped to a program that counts the bytes.
 fn time(namespace: &Namespace, socket: &str, row: &str, arguments: &[&str]) -> Result<Figure> {
     let program = binary()?.display().to_string();
     let piped = ["-o", "pipefail", "-c", r#""$@" | wc -c"#, "bash", &program];
@@ -78,7 +78,7 @@ fn time(namespace: &Namespace, socket: &str, row: &str, arguments: &[&str]) -> R
     Ok(Figure::new(row, best(times).as_secs_f64()).with(format!("{:.1} MB", f64::from(length) / 1e6)))
 }
 
-/// The slowest of these pages, each the fastest of several requests, and the length of the longest.
+/// The time of the slowest page, each the fastest of several requests, and the length of the longest page.
 fn page(namespace: &Namespace, row: &str, paths: &[&str]) -> Result<Figure> {
     let (mut slowest, mut longest) = (Duration::ZERO, 0);
     for path in paths {
@@ -97,9 +97,9 @@ fn page(namespace: &Namespace, row: &str, paths: &[&str]) -> Result<Figure> {
     Ok(Figure::new(row, slowest.as_secs_f64()).with(format!("{:.1} MB", longest as f64 / 1e6)))
 }
 
-/// Has connection tracking follow many connections to Services, of which none is ever answered.
+/// Creates many tracked connections to Services, none of which is ever answered.
 fn track(namespace: &Namespace, synthetic: &Synthetic) -> Result<()> {
-    // The endpoints are here, and never answer.
+    // The endpoints exist here, and never answer.
     namespace.ip("addr add 10.0.0.1/8 dev lo\nroute add default dev lo\n")?;
     let silence =
         "table ip silence { chain input { type filter hook input priority 0; tcp dport 8080 drop; }; }";
@@ -118,10 +118,10 @@ fn track(namespace: &Namespace, synthetic: &Synthetic) -> Result<()> {
     Ok(())
 }
 
-/// `IPPROTO_RAW`: packets come with their IPv4 header.
+/// `IPPROTO_RAW`: packets include their IPv4 header.
 const RAW: i32 = 255;
 
-/// A packet that asks for a TCP connection. The kernel writes its length and the checksum of its header.
+/// A packet that requests a TCP connection. The kernel fills in its length and the checksum of its header.
 fn syn(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
     packet.extend(from.octets());
@@ -129,7 +129,7 @@ fn syn(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     packet.extend(40_000_u16.to_be_bytes());
     packet.extend(PORT.to_be_bytes());
     packet.extend([0; 8]);
-    // Five words, and the flag SYN.
+    // A header of five words, and the flag SYN.
     packet.extend([0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
     packet
 }

@@ -1,7 +1,7 @@
-//! What a cold start, a change, churn and a restart cost, beside the kernel's own part and the targets.
+//! The costs of a cold start, a change, churn and a restart, compared with the kernel's own part and the targets.
 //!
-//! Every group of rows runs in a process of its own for every size, so that memory and caches are its alone, and
-//! in network namespaces of its own, so that nothing of the machine is touched.
+//! Every group of rows runs in a process of its own for every size, so that memory and caches belong to it alone, and
+//! in network namespaces of its own, so that the machine is not affected.
 // Figures are for people: all of them are far below 2^52, and none is negative.
 #![allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
@@ -79,7 +79,7 @@ enum Group {
 }
 
 impl Group {
-    /// Measures its rows in this process.
+    /// Measures the group's rows in this process.
     fn measure(self, services: u32, full: bool) -> Result<Vec<Figure>> {
         match self {
             Self::Cold => cold::measure(services),
@@ -93,7 +93,7 @@ impl Group {
             Self::Memory => memory::measure(services),
             Self::KernelMemory => kernel_memory::measure(services),
             Self::Variants => variants::measure(services, full),
-            // The worst are the same for any more Services, and the rest has no target for more.
+            // The worst case is the same for more Services, and the others have no target for more.
             Self::Worst | Self::Live if services > 10_000 => Ok(Vec::new()),
             Self::Worst => worst::measure(services),
             Self::Live => live::measure(services),
@@ -155,7 +155,7 @@ fn show(arguments: &Arguments, results: &[(u32, Figure)]) -> Result<()> {
     Ok(())
 }
 
-/// Measures a group in a process of its own.
+/// Measures a group in a separate process.
 fn elsewhere(group: Group, services: u32, full: bool) -> Result<Vec<Figure>> {
     let name = group.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let mut command = Command::new(std::env::current_exe()?);

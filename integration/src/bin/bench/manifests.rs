@@ -1,4 +1,4 @@
-//! The real binary, from manifests on disk.
+//! The real binary, with manifests on disk.
 
 use std::{
     fs::{self, File},
@@ -17,13 +17,13 @@ use super::{Result, arena::best, figure::Figure, memory::resident, rows::Unit};
 
 const FILES: u32 = 100;
 const ROUNDS: usize = 3;
-/// The port of the metrics, and the one that counts changes of Services that the kernel has.
+/// The port of the metrics, and the metric that counts changes of Services in the kernel.
 const METRICS: u16 = 10249;
 const CHANGES: &str = "kubeproxy_sync_proxy_rules_service_changes_total";
-/// How long it may take to start.
+/// How long the start may take.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// From YAML and from JSON.
+/// Measures with YAML and with JSON.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let synthetic = Synthetic::new(services, Kinds::Plain);
     let yaml = tempfile::tempdir()?;
@@ -37,7 +37,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// `run --once`, each time in a namespace that holds nothing.
+/// `run --once`, each time in an empty namespace.
 fn once(services: u32, manifests: &Path, row: &str) -> Result<Figure> {
     let started = Instant::now();
     let mut bytes = 0;
@@ -60,8 +60,8 @@ fn once(services: u32, manifests: &Path, row: &str) -> Result<Figure> {
     Ok(Figure::new(row, best(times).as_secs_f64()).with(format!("{floor} for {megabytes}")))
 }
 
-/// The resident memory of `run` once the kernel is equal to the manifests, and after a file was taken away and has come
-/// back, with what that takes.
+/// The resident memory of `run` once the kernel is equal to the manifests, and again after a file was removed and has
+/// returned.
 fn watching(manifests: &Path) -> Result<Figure> {
     let namespace = Namespace::new("bench")?;
     let agent = Running::start(&namespace, manifests, &[])?;
@@ -84,18 +84,18 @@ fn watching(manifests: &Path) -> Result<Figure> {
 }
 
 fn spawn(namespace: &Namespace, manifests: &Path, arguments: &[&str], log: File) -> Result<Child> {
-    // setpriv, which becomes the agent, ends it with this process.
+    // setpriv, which becomes the agent, has it killed when this process ends.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(binary()?).args(["run", "--hostname-override", NODE, "-f"]);
     command.arg(manifests).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     Ok(namespace.enter(move || command.spawn())?)
 }
 
-/// An agent, which ends when this does.
+/// An agent, which is killed when this is dropped.
 pub struct Running(Child);
 
 impl Running {
-    /// Starts it with these arguments, and waits until the kernel is equal to the manifests.
+    /// Starts the agent with these arguments, and waits until the kernel is equal to the manifests.
     pub fn start(namespace: &Namespace, manifests: &Path, arguments: &[&str]) -> Result<Self> {
         let log = tempfile::NamedTempFile::new()?;
         let mut agent = Self(spawn(namespace, manifests, arguments, log.reopen()?)?);
@@ -115,7 +115,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing else to do about a failure here.
+        // The agent may have ended already; nothing else can be done about a failure here.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! The memory of a process that holds what the agent holds, and nothing else.
+//! The memory of a process that holds the agent's state, and nothing else.
 
 use portolan_integration::synthetic::Kinds;
 
@@ -8,7 +8,7 @@ use super::{
     figure::Figure,
 };
 
-/// Changes before it counts.
+/// Changes before memory is measured.
 const CHANGES: u32 = 500;
 
 /// Resident memory after a cold start and some changes.
@@ -21,7 +21,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     Ok(vec![Figure::new("resident", resident("self")?)])
 }
 
-/// Bytes of a process that are in memory.
+/// The resident memory of a process, in bytes.
 pub fn resident(process: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line =

@@ -1,4 +1,4 @@
-//! The reconciler while another process changes its own tables, and what it takes to compare everything.
+//! The reconciler while another process changes its own tables, and the time of a full comparison.
 
 use std::{
     sync::{
@@ -28,14 +28,14 @@ use super::{
 };
 
 const ROUNDS: usize = 3;
-/// How long changes are made beside the neighbour.
+/// How long changes are made while the neighbour is active.
 const LONG: Duration = Duration::from_secs(6);
 /// From the end of one change to the next.
 const PAUSE: Duration = Duration::from_millis(3);
-/// Elements that the neighbour loads at once, and deletes again.
+/// Elements that the neighbour loads and deletes at once.
 const ELEMENTS: u32 = 200_000;
 
-/// The rows of a full comparison, and of changes beside a neighbour.
+/// The rows of a full comparison, and of changes while a neighbour is active.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let synthetic = Synthetic::new(services, Kinds::Plain);
     let mut agent = agent(&synthetic, 0..services, fresh_kernel()?);
@@ -47,7 +47,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let health = Health::default();
     let (sender, inbox) = queue(health);
     agent.listen(sender)?;
-    // The first reading after listening began; the others have nothing to read.
+    // The first comparison after listening began reads everything; the others have nothing to read.
     compare(&mut agent, &mut Vec::new())?;
     let heard = (0..ROUNDS).map(|_| compare(&mut agent, &mut Vec::new())).collect::<Result<Vec<_>>>()?;
 
@@ -55,7 +55,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let done = Arc::new(AtomicBool::new(false));
     let neighbour = {
         let done = Arc::clone(&done);
-        // A thread begins in the namespace of the one that starts it.
+        // A thread starts in the namespace of the thread that spawns it.
         std::thread::spawn(move || neighbour(&done))
     };
     let (mut changes, mut commits) = (Vec::new(), Vec::new());
@@ -81,7 +81,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     ])
 }
 
-/// An agent that knows so many Services, and has written nothing yet.
+/// An agent that knows these Services and has written nothing yet.
 pub fn agent<T: Tables>(
     synthetic: &Synthetic,
     services: impl IntoIterator<Item = u32> + Clone,
@@ -104,7 +104,7 @@ pub fn agent<T: Tables>(
     agent
 }
 
-/// The whole comparison, and each part of it that a change would wait for.
+/// The time of the whole comparison, and of each of its parts that a change would wait for.
 fn compare(agent: &mut Agent, parts: &mut Vec<Duration>) -> Result<Duration> {
     let started = Instant::now();
     agent.sync_for(Cause::Period)?;
@@ -121,7 +121,7 @@ fn compare(agent: &mut Agent, parts: &mut Vec<Duration>) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// An endpoint swapped; from the event to the commit, with all that notifications ask for.
+/// Swaps an endpoint; returns the time from the event to the commit, with all work that notifications request.
 fn change(agent: &mut Agent, inbox: &Receiver, synthetic: &Synthetic, n: u32) -> Result<Duration> {
     let started = Instant::now();
     for event in inbox.take() {
@@ -136,7 +136,7 @@ fn change(agent: &mut Agent, inbox: &Receiver, synthetic: &Synthetic, n: u32) ->
     Ok(started.elapsed())
 }
 
-/// What any commit waits for at present: that of a table of its own.
+/// The time that any commit currently takes: measured with a separate table.
 fn commit_one(kernel: &mut Kernel) -> Result<Duration> {
     let mut transaction = Transaction::new("bare");
     transaction.push(Family::Ip6, Operation::AddTable);
@@ -148,7 +148,7 @@ fn commit_one(kernel: &mut Kernel) -> Result<Duration> {
     Ok(took)
 }
 
-/// Loads a set and deletes it again and again; how often.
+/// Loads and deletes a set repeatedly; returns how often.
 fn neighbour(done: &AtomicBool) -> Result<usize, portolan::kernel::nftables::Error> {
     let mut kernel = Kernel::open()?;
     let set = Arc::new(Set::new("addresses", &[DataType::Ipv4Addr]));
@@ -166,7 +166,7 @@ fn neighbour(done: &AtomicBool) -> Result<usize, portolan::kernel::nftables::Err
         kernel.commit(&load)?;
         kernel.commit(&delete)?;
         loads += 1;
-        // What parses a list of addresses takes longer than the kernel.
+        // A real process that parses a list of addresses takes longer than the kernel.
         std::thread::sleep(Duration::from_millis(500));
     }
     Ok(loads)

@@ -18,7 +18,7 @@ use super::{
 
 /// How often each is measured.
 const ROUNDS: usize = 3;
-/// After how many seconds nft is ended.
+/// After how many seconds nft is stopped.
 const LIMIT: &str = "120";
 
 /// A cold start ÷ `nft -f`.

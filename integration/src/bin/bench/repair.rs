@@ -1,4 +1,4 @@
-//! What it takes to undo what another process did to one element.
+//! The time to undo another process's change to one element.
 
 use std::{
     io::Write as _,
@@ -52,7 +52,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     Ok(vec![Figure::new("repair", worst.as_secs_f64()).with(each)])
 }
 
-/// Has nft do this; how long after its commit the agent's came.
+/// Makes nft run these commands; returns the time from its commit to the agent's commit.
 fn repaired(
     agent: &mut Agent,
     inbox: &Receiver,
@@ -85,11 +85,11 @@ fn repaired(
     Ok(took)
 }
 
-/// Says of every commit when it was, and whether nft made it.
+/// Reports the time of every commit, and whether nft made it.
 fn listen() -> Result<Channel<(Instant, bool)>> {
     let (say, heard) = channel();
     let (opened, is_open) = channel();
-    // A thread begins in the namespace of the one that starts it. It ends with the process.
+    // A thread starts in the namespace of the thread that spawns it. It ends with the process.
     std::thread::spawn(move || {
         let mut monitor = match Monitor::open("portolan") {
             Ok(monitor) => monitor,

@@ -1,5 +1,5 @@
-//! What a new process does that finds the work of an earlier one: of the same Services, and of some that are gone while others
-//! have come.
+//! The start of a new process over the rules of an earlier one: with the same Services, and with some Services replaced
+//! by others.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use super::{
 
 const ROUNDS: usize = 3;
 
-/// How long it takes to see that there is nothing to do, and how much it would do.
+/// The time to find that there is nothing to do, and the number of operations that would be committed.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let mut arena = Arena::new(services, Kinds::Plain)?;
     let (mut times, mut most) = (Vec::new(), 0);
@@ -36,7 +36,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     retire(arena.kernel)?;
     let mut figures =
         vec![Figure::new("restart", best(times).as_secs_f64()), Figure::new("rewritten", most as f64)];
-    // One in a hundred is gone, and as many have come; some of them in the middle of the table.
+    // One Service in a hundred is gone, and as many are new; some of them in the middle of the table.
     let gone = services / 100;
     for (row, counts) in [("restart-changed", true), ("restart-changed-uncounted", false)] {
         let (took, operations) = changed(services, gone, counts)?;
@@ -48,8 +48,9 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// A start over the rules of as many Services, of which so many are gone while others have come: until all is committed, and
-/// with how many operations. The kernel says how many elements sets have, or, as those before 6.16, does not.
+/// A start over the rules of `services` Services, `gone` of which have been replaced by others: the time until
+/// everything is committed, and the number of operations. `counts`: whether the kernel reports the number of elements
+/// of sets, which kernels before 6.16 do not.
 fn changed(services: u32, gone: u32, counts: bool) -> Result<(Duration, usize)> {
     let synthetic = Synthetic::new(services + gone, Kinds::Plain);
     let before: Vec<u32> = (0..services).collect();

@@ -1,20 +1,20 @@
-//! The rows of the table: what is measured, and the target.
+//! The rows of the table: the measured values and their targets.
 
 /// One row.
 #[derive(Debug)]
 pub struct Row {
-    /// By which figures name it.
+    /// The key by which figures name the row.
     pub key: &'static str,
-    /// What is measured, and in parentheses what its cells say in parentheses.
+    /// What is measured; parentheses describe the parentheses in the row's cells.
     pub what: &'static str,
-    /// What it is counted in.
+    /// The unit of the values.
     pub unit: Unit,
-    /// The greatest value that is good enough: with up to 1,000 Services, up to 10,000, and more.
+    /// The greatest value that meets the target: with up to 1,000 Services, up to 10,000, and more.
     pub target: [Option<f64>; 3],
 }
 
 impl Row {
-    /// The target for so many Services.
+    /// The target for this number of Services.
     pub const fn target(&self, services: u32) -> Option<f64> {
         match services {
             0..=1_000 => self.target[0],
@@ -24,14 +24,14 @@ impl Row {
     }
 }
 
-/// What a value is counted in.
+/// The unit of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// One value divided by another.
     Ratio,
     /// Seconds.
     Time,
-    /// Part of one core's time.
+    /// Fraction of one core's time.
     Core,
     /// Bytes.
     Bytes,
@@ -78,7 +78,7 @@ const fn sixty_microseconds(key: &'static str, what: &'static str) -> Row {
     row(key, what, Unit::Time, everywhere(6e-5))
 }
 
-/// A command that asks the agent, up to 10,000 Services.
+/// A command that queries the agent, up to 10,000 Services.
 const fn live(key: &'static str, what: &'static str, target: f64) -> Row {
     row(key, what, Unit::Time, [Some(target), Some(target), None])
 }

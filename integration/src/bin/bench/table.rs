@@ -10,7 +10,7 @@ use super::{
     rows::{ROWS, Row},
 };
 
-/// A table: a row for everything that was measured, a column for each number of Services.
+/// A table: a row for everything that was measured, and a column for each number of Services.
 pub fn markdown(sizes: &[u32], results: &[(u32, Figure)]) -> String {
     let mut text = String::from("| what |");
     for services in sizes {
@@ -57,14 +57,14 @@ fn targets(row: &Row, sizes: &[u32]) -> String {
     }
 }
 
-/// 100000 as 100,000.
+/// Formats 100000 as 100,000.
 fn thousands(number: u32) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join(",")
 }
 
-/// The same for programs: seconds, bytes, or plain numbers.
+/// The figures for programs: seconds, bytes, or plain numbers.
 pub fn json(results: &[(u32, Figure)]) -> Value {
     let figure = |(services, figure): &(u32, Figure)| {
         let row = ROWS.iter().find(|row| row.key == figure.row);
@@ -85,7 +85,7 @@ pub fn json(results: &[(u32, Figure)]) -> Value {
     })
 }
 
-/// What [`json()`] wrote: the machine, and the figures.
+/// Reads what [`json()`] wrote: the machine, and the figures.
 pub fn from_json(text: &[u8]) -> Result<(String, Vec<(u32, Figure)>)> {
     let value: Value = serde_json::from_slice(text)?;
     let read = |value: &Value| {

@@ -4,10 +4,10 @@ use portolan_integration::synthetic::Kinds;
 
 use super::{Result, changes::swaps, cold::Cold, figure::Figure};
 
-/// Above this, variants are measured only when asked for all.
+/// Above this number of Services, variants are measured only in a full run.
 const MOST: u32 = 10_000;
 
-/// A cold start and a swapped endpoint, for each of them.
+/// A cold start and a swapped endpoint, for each variant.
 pub fn measure(services: u32, full: bool) -> Result<Vec<Figure>> {
     let variants = [
         ("dual-stack", Kinds::DualStack),

@@ -1,4 +1,4 @@
-//! Services that ask for as much as they can of what makes chains, tables and slots.
+//! Services that demand as many chains, tables and slots as they can.
 
 use std::{
     sync::Arc,
@@ -23,13 +23,13 @@ use super::{
     figure::Figure,
 };
 
-/// Services at most: as many different timeouts as make a difference.
+/// Most Services: as many as there are different timeouts that matter.
 const MOST: u32 = 2_000;
 const ROUNDS: usize = 5;
 /// Changes of which the median is reported.
 const CHANGES: u8 = 20;
 
-/// A cold start beside that of plain Services with as many endpoints at slots; and one more class.
+/// A cold start compared with that of plain Services with as many endpoints at slots; and one more class.
 pub fn measure(services: u32) -> Result<Vec<Figure>> {
     let services = services.min(MOST);
     let (mut worst, mut without_affinity) = (State::default(), State::default());
@@ -38,7 +38,7 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
         hashed(state, services);
         media(state, services + 1);
     }
-    // With session affinity each slot is an attribute.
+    // With session affinity, each slot is an attribute.
     let slots = elements(&mut worst, "attributes") + elements(&mut without_affinity, "endpoints");
     let mut plain = State::default();
     (0..services).for_each(|n| put(&mut plain, service(n, 1), slots.div_ceil(services), |_| 1));
@@ -61,14 +61,14 @@ pub fn measure(services: u32) -> Result<Vec<Figure>> {
     ])
 }
 
-/// How many elements all Services have in a set.
+/// The number of elements of all Services in a set.
 fn elements(state: &mut State, set: &str) -> u32 {
     let mut compiler = compiler();
     compiler.load(state, &Ruleset::default());
     compiler.sizes().filter(|size| size.set.name() == set).map(|size| size.elements).sum()
 }
 
-/// An unrelated Service comes to numbers of endpoints that no other has: event to commit, and the kernel's part.
+/// An unrelated Service gets numbers of endpoints that no other has: event to commit, and the kernel's part.
 fn new_classes(state: &mut State) -> Result<(Duration, Duration)> {
     let (mut kernel, mut compiler) = (fresh_kernel()?, compiler());
     cold_start(&mut kernel, &mut compiler, state).1?;
@@ -85,7 +85,7 @@ fn new_classes(state: &mut State) -> Result<(Duration, Duration)> {
     Ok((median(wholes), median(kernels)))
 }
 
-/// A Service with a timeout of its own and one of many policies, weights, numbers of endpoints and ways in.
+/// A Service with a timeout of its own and one of many policies, weights, numbers of endpoints and frontends.
 fn demanding(state: &mut State, n: u32) {
     let [_, a, b, c] = n.to_be_bytes();
     let mut service = service(n, 1 + (n % 3) as u16);
@@ -114,7 +114,7 @@ fn hashed(state: &mut State, n: u32) {
     put(state, Service { load_balancing: LoadBalancing::SourceHash, ..service(n, 20) }, 65, |_| 1);
 }
 
-/// Very many UDP ports, as media servers have them.
+/// Very many UDP ports, as media servers use them.
 fn media(state: &mut State, n: u32) {
     let mut service = service(n, 4_000);
     service.ports.iter_mut().for_each(|port| port.protocol = Protocol::Udp);
@@ -133,7 +133,7 @@ fn service(n: u32, ports: u16) -> Service {
     Service::cluster_ip(name, vec![[172, 16 + a, b, c].into()], (0..ports).map(port).collect())
 }
 
-/// Puts a Service there with so many endpoints, some of them on this node, each with a weight.
+/// Adds a Service with this many endpoints, some of them on this node, each with a weight.
 fn put(state: &mut State, service: Service, endpoints: u32, weight: impl Fn(u32) -> u16) {
     let name = service.name.clone();
     let ports = service.ports.iter().zip(8000..).map(|(port, number)| EndpointPort {
