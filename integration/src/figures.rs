@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// The files to write figures to and read them from.
 #[derive(Debug, clap::Args)]
 pub struct Figures {
-    /// Write the figures to this file, too; those that are in it and were not measured now stay.
+    /// Also write the figures to this file. Figures in the file that were not measured now are kept.
     #[arg(long)]
     json: Option<PathBuf>,
     /// Measure nothing: take the figures that an earlier run wrote with --json.

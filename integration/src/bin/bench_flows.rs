@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 fn measure() -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-        .map_err(|error| format!("a network namespace of its own takes root: {error}"))?;
+        .map_err(|error| format!("a network namespace requires root: {error}"))?;
     for arguments in [["link", "set", "lo", "up"].as_slice(), &["addr", "add", "10.0.0.1/8", "dev", "lo"]] {
         if !Command::new("ip").args(arguments).status()?.success() {
             return Err(format!("ip {} failed", arguments.join(" ")).into());

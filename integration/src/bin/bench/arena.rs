@@ -124,7 +124,7 @@ impl Arena {
         let (done, result) = cold_start(&mut kernel, &mut compiler, &mut state);
         result?;
         if !matches!(done.loaded, Loaded::Complete(_)) {
-            return Err("the cold start came to no end".into());
+            return Err("the cold start did not complete".into());
         }
         let changing = match kinds {
             Kinds::Large(_) => 1,

@@ -108,7 +108,7 @@ pub fn once(state: &mut State) -> Result<(ColdStart, Duration)> {
     let used = cpu()?.saturating_sub(before);
     result?;
     if !matches!(done.loaded, Loaded::Complete(_)) {
-        return Err("the cold start came to no end".into());
+        return Err("the cold start did not complete".into());
     }
     retire(kernel)?;
     Ok((done, used))

@@ -34,7 +34,8 @@ use figure::Figure;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// What a cold start, a change, churn and a restart cost, beside the kernel's own part and the targets. Takes root.
+/// What a cold start, a change, churn and a restart cost, compared with the kernel's own part and the targets. Requires
+/// root.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
     /// Numbers of Services, 5 endpoints each.
@@ -118,7 +119,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         return show(arguments, &results);
     }
     if !nix::unistd::geteuid().is_root() {
-        return Err("network namespaces of its own take root".into());
+        return Err("network namespaces require root".into());
     }
     let groups = if arguments.rows.is_empty() { Group::value_variants() } else { &arguments.rows };
     if arguments.here {

@@ -107,7 +107,7 @@ impl Running {
         });
         if ended.is_some() || synced.is_none() {
             let log = fs::read_to_string(log.path())?;
-            return Err(format!("portolan run did not come to run: {log}").into());
+            return Err(format!("portolan run did not start: {log}").into());
         }
         Ok(agent)
     }

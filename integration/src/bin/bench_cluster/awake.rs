@@ -1,4 +1,4 @@
-//! Processors that do not sleep.
+//! Keeps processors awake.
 
 use std::{
     process::{Child, Command},
@@ -7,9 +7,10 @@ use std::{
 
 use super::Result;
 
-/// Keeps every processor awake until it is dropped, with a process each that runs when nothing else does (`SCHED_IDLE`).
+/// Keeps every processor awake until this is dropped, with one process each that runs when nothing else does
+/// (`SCHED_IDLE`).
 ///
-/// To wake a processor that sleeps takes a virtual machine long, and how long depends on the host.
+/// Waking a sleeping processor takes long in a virtual machine, and how long depends on the host.
 pub struct Awake(Vec<Child>);
 
 impl Awake {
@@ -26,7 +27,7 @@ impl Awake {
 impl Drop for Awake {
     fn drop(&mut self) {
         for process in &mut self.0 {
-            // One that has ended by itself needs neither.
+            // A process that has already ended needs neither.
             let _ = process.kill();
             let _ = process.wait();
         }

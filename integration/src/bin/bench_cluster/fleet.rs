@@ -1,4 +1,4 @@
-//! Many agents at once: what they cost the API server.
+//! Many agents at once, and their cost to the API server.
 
 use std::{
     thread::sleep,
@@ -13,13 +13,13 @@ use super::{
     results::Fleet,
 };
 
-/// How long anything may take before the measurement is given up.
+/// How long anything may take before the measurement is abandoned.
 const LIMIT: Duration = Duration::from_mins(2);
-/// Nothing was sent for so long: it is over.
+/// A measurement is over once nothing was sent for this long.
 const QUIET: Duration = Duration::from_secs(2);
 
 impl Bench {
-    /// Starts so many agents at once, each with tables of its own, and then changes slices.
+    /// Starts this many agents at once, each with its own tables, and then changes slices.
     pub fn fleet(&mut self, services: u32, agents: usize) -> Result<Fleet> {
         let (cpu, sent, connections) =
             (self.server.cpu(), self.server.wire().sent(), self.server.wire().connections());

@@ -1,7 +1,8 @@
-//! `make bench-cluster`: the agent against an API server: what it receives, what that costs, memory, the first commit, and a
-//! changed slice on its way to the kernel; in protobuf and JSON, over HTTP/2 and HTTP/1.1; and many agents at once.
+//! `make bench-cluster`: the agent against an API server: the bytes it receives, their cost, memory, the first commit,
+//! and the time from a changed slice to the kernel; in protobuf and JSON, over HTTP/2 and HTTP/1.1; and many agents at
+//! once.
 //!
-//! The server is that of the tests; with `PORTOLAN_TEST_KUBECONFIG` it is a real one, for what that serves.
+//! The server is that of the tests or, with `PORTOLAN_TEST_KUBECONFIG`, a real one, for the variants that it serves.
 
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
@@ -23,7 +24,7 @@ use self::{measure::Bench, results::Results, server::Server, variant::Variant};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// What an agent costs, and an API server for it.
+/// The costs of an agent, and its costs to an API server.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
     /// Numbers of Services.
@@ -32,7 +33,7 @@ struct Arguments {
     /// How many agents start at once, with up to 10,000 Services; 0 for none.
     #[arg(long, default_value_t = 50)]
     agents: usize,
-    /// Measure only the protocols and encodings whose names have this in them, such as "HTTP/2, protobuf".
+    /// Measure only the protocols and encodings whose names contain this, such as "HTTP/2, protobuf".
     #[arg(long, default_value = "")]
     only: String,
     #[command(flatten)]
@@ -58,7 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Each size on a thread of its own, since the thread moves to the node's namespace.
+/// Measures each size on a thread of its own, since the thread moves to the node's namespace.
 fn all(arguments: &Arguments) -> Result<Results> {
     let mut results = Results { machine: portolan_integration::machine(), ..Results::default() };
     let agents = arguments.agents;
@@ -82,7 +83,7 @@ fn measure(size: u32, agents: usize, only: &str) -> Result<Results> {
             results.rows.push(bench.measure(variant)?);
         }
     }
-    // These leave their tables.
+    // The agents of a fleet leave their tables behind.
     if agents > 0 && size <= FLEET_SIZE {
         results.fleets.push(bench.fleet(size, agents)?);
     }

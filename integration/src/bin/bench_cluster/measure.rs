@@ -1,4 +1,4 @@
-//! One agent: what its start and its changes cost, on the wire and on the node.
+//! One agent: the cost of its start and its changes, on the wire and on the node.
 
 use std::{
     fs::File,
@@ -27,22 +27,22 @@ use super::{
 const ENDPOINTS: u8 = 5;
 /// How many changes are made in a round.
 pub const CHANGES: u32 = 200;
-/// How many starts are measured: of their times the best count, since the machine is shared.
+/// How many starts are measured: the best of their times count, since the machine is shared.
 const ROUNDS: u32 = 3;
-/// How many rounds of changes are measured while processors are kept awake; the best counts, likewise.
+/// How many rounds of changes are measured while processors are kept awake; again, the best count.
 const CHANGE_ROUNDS: u32 = 5;
-/// How long anything may take before the measurement is given up.
+/// How long anything may take before the measurement is abandoned.
 const LIMIT: Duration = Duration::from_mins(1);
-/// Without a commit for so long, all that belongs to a start or a change is over.
+/// A start or a change is over once there was no commit for this long.
 const QUIET: Duration = Duration::from_secs(2);
-/// Between two changes, so that each is one of its own.
+/// The time between two changes, so that each is committed separately.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The thread that reads what the API server sends.
 const CLUSTER_THREAD: &str = "cluster";
 const METRICS: u16 = 10249;
 const PORTOLAN: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
 
-/// A lab with a server that has so many Services, and what hears commits on its first node.
+/// A lab with a server that has this many Services, and a monitor of the commits on its first node.
 pub struct Bench {
     pub lab: Lab,
     pub server: Server,
@@ -64,12 +64,12 @@ impl Bench {
         Ok(Self { lab, server, monitor, size, round: 0 })
     }
 
-    /// A start, changes, and for the default a restart and a large Service.
+    /// Measures a start, changes and, for the default variant, a restart and a large Service.
     pub fn measure(&mut self, variant: Variant) -> Result<Row> {
         let is_default = variant == Variant::default();
         let row = Row { services: self.size, variant: variant.name().to_owned(), ..Row::default() };
         variant.prepare(&mut self.server)?;
-        // What is sent for the first time is encoded first, and kept as by a real server.
+        // Objects are encoded when they are first sent, and the encoding is kept, as in a real server.
         let starts =
             (1..ROUNDS).map(|_| Ok(self.start(variant, &row, None)?.1)).collect::<Result<Vec<Row>>>()?;
         let group = MemoryGroup::new();
@@ -103,8 +103,8 @@ impl Bench {
         Ok(row)
     }
 
-    /// The slices of some Services, in each of which one endpoint is another one than in the round before; of few Services,
-    /// some are meant twice.
+    /// The slices of some Services, each with one endpoint that differs from the round before. If there are few
+    /// Services, some are changed twice.
     pub fn next_round(&mut self) -> impl Fn(u32) -> Value + use<> {
         self.round += 2;
         let (size, round) = (self.size, self.round);
@@ -115,7 +115,7 @@ impl Bench {
         }
     }
 
-    /// Starts an agent, charged to this group from now on.
+    /// Starts an agent that is charged to this group, whose peak is reset.
     fn spawn(&self, arguments: &[&str], group: Option<&MemoryGroup>) -> Result<Agent> {
         let enter = group.map(MemoryGroup::enter);
         let enter: Vec<&str> = enter.iter().flatten().map(String::as_str).collect();
@@ -126,7 +126,7 @@ impl Bench {
         Ok(Agent::spawn_in_cluster_by(&self.lab.node_a, &enter, &kubeconfig, arguments)?)
     }
 
-    /// Starts an agent on a node without rules, until all is committed.
+    /// Starts an agent on a node without rules, and waits until everything is committed.
     fn start(&mut self, variant: Variant, row: &Row, group: Option<&MemoryGroup>) -> Result<(Agent, Row)> {
         Agent::command(&self.lab.node_a, &["cleanup"])?;
         while self.next_commit(Duration::from_millis(200))?.is_some() {}
@@ -159,7 +159,7 @@ impl Bench {
         Ok((agent, row))
     }
 
-    /// Changes objects one after the other, and waits for the commit of each.
+    /// Changes objects one after the other, and waits for each commit.
     fn changes(&mut self, agent: &Agent, change: impl Fn(u32) -> Value) -> Result<Changes> {
         let (sent, cpu) = (self.server.wire().sent(), cpu_time(agent.pid(), None));
         let [idle_median_seconds, _] = self.time_changes(agent, 0, &change)?;
@@ -179,7 +179,7 @@ impl Bench {
         })
     }
 
-    /// One round of changes from this one on: p50 and p99 of their times, in seconds.
+    /// One round of changes, starting with number `first`: p50 and p99 of their times, in seconds.
     fn time_changes(
         &mut self,
         agent: &Agent,
@@ -202,7 +202,7 @@ impl Bench {
                         agent,
                     )
                 })?;
-                // A commit before the event is that of something else.
+                // A commit before the event belongs to something else.
                 if let Some(time) = self.sent_at().and_then(|sent| at.checked_duration_since(sent)) {
                     break time;
                 }
@@ -215,19 +215,20 @@ impl Bench {
         Ok([50, 99].map(|percent| times[(times.len() - 1) * percent / 100].as_secs_f64()))
     }
 
-    /// When the server began to send what was stored last. It may be noted after the commit that it led to.
+    /// When the server began to send the object that was stored last. The time may be noted only after the resulting
+    /// commit.
     fn sent_at(&self) -> Option<Instant> {
         let wire = self.server.wire();
         eventually(QUIET, || wire.first_sent().is_some());
         wire.first_sent()
     }
 
-    /// When the next commit is heard of; `None` if there is none for so long.
+    /// When the next commit is noticed; `None` if there is none within `limit`.
     fn next_commit(&mut self, limit: Duration) -> Result<Option<Instant>> {
         let end = Instant::now() + limit;
         loop {
             while let Some(event) = self.monitor.receive().or_else(|error| match error {
-                // Of a large commit some notifications may be lost; it is one all the same.
+                // Some notifications of a large commit may be lost; it counts as a commit nevertheless.
                 nftables::Error::Unknown(_) => Ok(None),
                 error => Err(error),
             })? {
@@ -245,12 +246,12 @@ impl Bench {
     }
 }
 
-/// What is charged to a group.
+/// The memory that is charged to a group.
 fn charged(group: &MemoryGroup) -> Result<Charged> {
     Ok(Charged { bytes: group.charged()?, most_bytes: group.most_charged()? })
 }
 
-/// How many requests an agent has made.
+/// The number of requests that an agent has made.
 fn requests(agent: &Agent) -> u64 {
     let metrics = agent.get(METRICS, "/metrics").map(|answer| answer.body).unwrap_or_default();
     let counts = metrics.lines().filter(|line| line.starts_with("rest_client_requests_total{"));

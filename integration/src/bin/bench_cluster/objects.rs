@@ -1,15 +1,15 @@
-//! Services and slices as a cluster has them: with what clients and controllers write besides.
+//! Services and slices as in a cluster, with the fields that clients and controllers add.
 
 use std::net::Ipv4Addr;
 
 use portolan_integration::{by_controller, by_helm, numbered};
 use serde_json::{Value, json};
 
-/// How many slices the large Service has, and endpoints each of them.
+/// How many slices the large Service has, and how many endpoints each slice has.
 pub const LARGE_SLICES: u32 = 100;
 const IN_SLICE: u32 = 100;
 
-/// A Service as `helm` leaves it, and its slice as the controller does.
+/// A Service as `helm` writes it, and its slice as the controller does.
 pub fn service(number: u32, endpoints: impl IntoIterator<Item = u8>) -> [Value; 2] {
     let [service, slice] = numbered(number, endpoints);
     let name = format!("many-{number}");
@@ -26,13 +26,13 @@ pub fn large() -> Vec<Value> {
     (0..LARGE_SLICES).map(|number| large_slice(number, 0)).chain([service]).collect()
 }
 
-/// One of its slices; one of the endpoints is another one each time.
+/// A slice of the large Service; one of the endpoints differs for each turn.
 pub fn large_slice(number: u32, turn: u32) -> Value {
     let [_, mut slice] = numbered(0, []);
     slice["metadata"]["name"] = format!("large-{number}").into();
     slice["metadata"]["labels"]["kubernetes.io/service-name"] = "large".into();
     let endpoint = |n: u32| {
-        // No two slices have an address in common, at any time.
+        // No two slices ever share an address.
         let host = if n == 0 { 20_000 + turn * LARGE_SLICES + number } else { number * IN_SLICE + n };
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 180, 0, 0)) + host);
         json!({

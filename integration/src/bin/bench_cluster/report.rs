@@ -7,10 +7,10 @@ use super::{
     variant::Variant,
 };
 
-/// What is divided by: the first of these that was measured.
+/// The baseline of ratios: the first of these that was measured.
 const BEFORE: [&str; 2] = ["HTTP/1.1, JSON", "HTTP/2, JSON"];
 
-/// A figure with a target: its name, the value, how it is shown, and the targets with 10,000 and with 100,000 Services.
+/// A figure with a target: its name, the value, its format, and the targets with 10,000 and with 100,000 Services.
 struct Target {
     what: &'static str,
     value: fn(&Results, &Row) -> Option<f64>,

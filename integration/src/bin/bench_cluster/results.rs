@@ -1,12 +1,12 @@
-//! What one run measured, as a file has it.
+//! The results of one run, as stored in a file.
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that one run measured.
+/// The results of one run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     pub machine: String,
-    /// Whether it was a real API server.
+    /// Whether the API server was a real one.
     pub is_real: bool,
     pub rows: Vec<Row>,
     pub fleets: Vec<Fleet>,
@@ -16,11 +16,11 @@ pub struct Results {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Row {
     pub services: u32,
-    /// What the server and the agent speak.
+    /// The protocol and encoding between the server and the agent.
     pub variant: String,
     pub connections: usize,
     pub requests: u64,
-    /// Received until all was committed, with TLS.
+    /// Received until everything was committed, including TLS.
     pub list_bytes: u64,
     /// CPU time of the thread that reads what the API server sends.
     pub list_cpu_seconds: f64,
@@ -30,20 +30,21 @@ pub struct Row {
     pub committed_seconds: f64,
     pub memory_kib: u64,
     pub most_memory_kib: u64,
-    /// The same of an agent that starts over rules that are right, but for one slice that changed meanwhile.
+    /// The memory of an agent that starts over rules that are up to date, except for one slice that changed in the
+    /// meantime.
     pub restart_memory_kib: Option<u64>,
     pub most_restart_memory_kib: Option<u64>,
-    /// What the kernel charges, with the elements of sets: of a start, and of a restart.
+    /// The memory that the kernel charges, including the elements of sets: for a start, and for a restart.
     pub charged: Option<Charged>,
     pub restart_charged: Option<Charged>,
     /// A slice with five endpoints, of which one is replaced.
     pub changes: Option<Changes>,
-    /// A slice of a Service with 100 of them, likewise.
+    /// A slice of a Service with 100 slices, likewise.
     pub large: Option<Changes>,
 }
 
 impl Row {
-    /// Takes over the times of another start that were better.
+    /// Takes over the better times of another start.
     pub fn take_best_times(&mut self, start: &Self) {
         self.list_cpu_seconds = self.list_cpu_seconds.min(start.list_cpu_seconds);
         self.first_commit_seconds = self.first_commit_seconds.min(start.first_commit_seconds);
@@ -51,14 +52,14 @@ impl Row {
     }
 }
 
-/// Bytes that are charged to a control group, afterwards and at most.
+/// Bytes that are charged to a control group, afterwards and at the peak.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Charged {
     pub bytes: u64,
     pub most_bytes: u64,
 }
 
-/// What one change costs.
+/// The cost of one change.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Changes {
     pub bytes: f64,
@@ -67,17 +68,17 @@ pub struct Changes {
     /// From the first byte of the event on the wire to the notification of the commit, while the processors are kept awake.
     pub median_seconds: f64,
     pub percentile_99_seconds: f64,
-    /// The same where processors sleep between changes.
+    /// The same when processors sleep between changes.
     pub idle_median_seconds: f64,
 }
 
-/// Many agents at once: the server's CPU time, and bytes, for each of them.
+/// Many agents at once: the server's CPU time, and bytes, per agent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Fleet {
     pub services: u32,
     pub agents: usize,
     pub connections: usize,
-    /// Until all are in sync.
+    /// The time until all agents are in sync.
     pub list_seconds: f64,
     pub list_cpu_seconds: f64,
     pub list_bytes: f64,
@@ -86,7 +87,7 @@ pub struct Fleet {
 }
 
 impl Results {
-    /// Takes over what another run has measured of numbers of Services that this one has not.
+    /// Takes over another run's results for numbers of Services that this run has not measured.
     pub fn complete_from(&mut self, earlier: Self) {
         let is_missing = |services: u32| !self.rows.iter().any(|row| row.services == services);
         let rows: Vec<Row> = earlier.rows.into_iter().filter(|row| is_missing(row.services)).collect();
@@ -105,7 +106,7 @@ impl Results {
         sizes
     }
 
-    /// A row.
+    /// The row of a variant at this number of Services.
     pub fn row(&self, services: u32, variant: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.services == services && row.variant == variant)
     }

@@ -7,16 +7,16 @@ use serde_json::Value;
 
 use super::Result;
 
-/// The API server that is measured against.
+/// The API server that the agent is measured against.
 pub enum Server {
-    /// The one of the tests.
+    /// The test API server.
     Test(ApiServer),
-    /// The one of a kubeconfig.
+    /// The API server of a kubeconfig.
     Real(RealServer),
 }
 
 impl Server {
-    /// The one of `PORTOLAN_TEST_KUBECONFIG`, if that is set.
+    /// Uses the server of `PORTOLAN_TEST_KUBECONFIG`, if set.
     pub fn start(lab: &Lab) -> Result<Self> {
         Ok(match std::env::var_os("PORTOLAN_TEST_KUBECONFIG") {
             Some(path) => Self::Real(lab.real_server(&PathBuf::from(path), None)?),
@@ -45,7 +45,7 @@ impl Server {
         }
     }
 
-    /// What it has sent.
+    /// The counters of what the server has sent.
     pub fn wire(&self) -> &Wire {
         match self {
             Self::Test(server) => server.wire(),
@@ -53,7 +53,7 @@ impl Server {
         }
     }
 
-    /// The time that it has spent on a CPU; of a real one on this machine.
+    /// The CPU time that the server has used; for a real one, on this machine.
     pub fn cpu(&self) -> Duration {
         match self {
             Self::Test(_) => cpu_time(std::process::id(), Some(API_SERVER_THREAD)),

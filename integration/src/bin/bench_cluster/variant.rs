@@ -1,4 +1,4 @@
-//! What the API server and the agent speak.
+//! The protocols and encodings between the API server and the agent.
 
 use super::{Result, server::Server};
 
@@ -17,7 +17,7 @@ impl Default for Variant {
 }
 
 impl Variant {
-    /// All that are measured; the first is the default.
+    /// All variants that are measured; the first is the default.
     pub fn all() -> [Self; 6] {
         let with = |is_http2, is_json, is_compressed| Self { is_http2, is_json, is_compressed };
         [
@@ -30,7 +30,7 @@ impl Variant {
         ]
     }
 
-    /// Whether a server that cannot be changed may serve it.
+    /// Whether a server that cannot be reconfigured may serve this variant.
     pub fn is_for_any_server(self) -> bool {
         self.is_http2 && self.is_compressed
     }
@@ -54,7 +54,7 @@ impl Variant {
         if self.is_json { &["--kube-api-content-type", "application/json"] } else { &[] }
     }
 
-    /// Has the server speak it.
+    /// Makes the server use this variant.
     pub fn prepare(self, server: &mut Server) -> Result<()> {
         if let Server::Test(server) = server {
             server.offer_http2(self.is_http2)?;

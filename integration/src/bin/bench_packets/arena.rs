@@ -17,7 +17,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Result;
 
-/// Where the Service is.
+/// The address of the Service.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 /// The node's address on the client's side.
 pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 1);
@@ -25,10 +25,10 @@ pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 1);
 pub const PODS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 0, 0, 0), 8);
 /// The port of the endpoints.
 const ENDPOINT_PORT: u16 = 8080;
-/// Connections that a ruleset must lead to the server before it is measured.
+/// Connections that must reach the server through a ruleset before it is measured.
 const CHECKS: usize = 300;
 
-/// A client, a node and a server. The sockets here keep the namespaces that have no handle.
+/// A client, a node and a server. The sockets here keep alive the namespaces that have no handle.
 pub struct Arena {
     node: Namespace,
     client: File,
@@ -36,7 +36,7 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Makes the namespaces and listens on the server. The node routes and has no rules.
+    /// Creates the namespaces and listens on the server. The node routes and has no rules.
     pub fn new() -> Result<Self> {
         let (client, node, server) =
             (Namespace::new("client")?, Namespace::new("node")?, Namespace::new("server")?);
@@ -72,12 +72,13 @@ impl Arena {
         Ok(nft(&self.node, &["-f", "-"], text).map(drop)?)
     }
 
-    /// Moves the calling thread to the client: sockets that it opens from now on are the client's.
+    /// Moves the calling thread to the client: sockets that it opens from now on belong to the client.
     pub fn enter(&self) -> Result<()> {
         Ok(setns(&self.client, CloneFlags::CLONE_NEWNET)?)
     }
 
-    /// Connects from the namespace of the calling thread, and returns how long that took. Both ends are closed when this returns, with a reset, so that nothing lingers.
+    /// Connects from the namespace of the calling thread, and returns the time of connect(2). Both ends are closed when
+    /// this returns, with a reset, so that nothing lingers.
     pub fn connect(&self, target: &SockAddr) -> Result<Duration> {
         let socket = client()?;
         let start = Instant::now();
@@ -94,7 +95,8 @@ impl Arena {
         Ok((socket, self.accept()?))
     }
 
-    /// The last packet of the handshake is there before connect(2) returns, except on a busy machine.
+    /// Accepts a connection. The last packet of the handshake has arrived before connect(2) returns, except on a busy
+    /// machine.
     fn accept(&self) -> Result<Socket> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
@@ -108,8 +110,8 @@ impl Arena {
         }
     }
 
-    /// Checks that connections to `target` reach the server, and `all` of its endpoints or some. Warms up what is
-    /// looked up once, too: neighbours and routes.
+    /// Checks that connections to `target` reach the server: `all` of its endpoints, or some. Also fills caches of
+    /// neighbours and routes.
     pub fn check(&self, target: SocketAddr, all: bool) -> Result<()> {
         self.enter()?;
         let address = target.into();
@@ -124,7 +126,7 @@ impl Arena {
         Err(format!("connections to {target} reached {reached:?}").into())
     }
 
-    /// Runs something on the node's own thread.
+    /// Runs a job on the node's own thread.
     pub fn on_node<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         self.node.enter(job)
     }
@@ -147,7 +149,7 @@ pub fn endpoints() -> Vec<SocketAddr> {
     (2..7).map(|host| SocketAddr::from(([10, 202, 0, host], ENDPOINT_PORT))).collect()
 }
 
-/// Service and endpoints, to put among others.
+/// The Service and its endpoints, to be placed among others.
 pub fn probe() -> Probe {
     Probe { cluster_ip: SERVICE, endpoints: endpoints() }
 }

@@ -1,24 +1,24 @@
-//! Many connections, taking turns.
+//! Many connections, with rulesets taking turns.
 
 use std::time::Duration;
 
 use super::{Result, arena::Arena, variant::Variant};
 
-/// How many connections there are, and when it is the next ruleset's turn.
+/// The number of connections, and how rulesets take turns.
 pub struct Shape {
     /// How often every ruleset is measured.
     pub rounds: usize,
     /// Connections to each ruleset in a round.
     pub connections: usize,
-    /// Connections to one ruleset before it is the next one's turn.
+    /// Connections to one ruleset before the next ruleset's turn.
     pub burst: usize,
 }
 
 /// The times of one round, sorted.
 pub type Round = Vec<Duration>;
 
-/// The rounds of each ruleset. Rulesets take turns within a round, in an order that rotates, so that whatever else
-/// the machine does meets all of them alike.
+/// The rounds of each ruleset. Rulesets take turns within a round, in an order that rotates, so that other work on the
+/// machine affects all of them alike.
 pub fn measure(arenas: &[(&Variant, Arena)], shape: &Shape) -> Result<Vec<Vec<Round>>> {
     let targets: Vec<_> = arenas.iter().map(|(variant, _)| variant.target().into()).collect();
     let bursts = shape.connections.div_ceil(shape.burst.max(1));
@@ -30,7 +30,7 @@ pub fn measure(arenas: &[(&Variant, Arena)], shape: &Shape) -> Result<Vec<Vec<Ro
                 let i = (turn + round + burst) % arenas.len();
                 let (arena, target) = (&arenas[i].1, &targets[i]);
                 arena.enter()?;
-                // The first ones find the caches as the ruleset before has left them.
+                // The first connections find the caches as the previous ruleset left them.
                 for _ in 0..shape.burst / 10 {
                     arena.connect(target)?;
                 }

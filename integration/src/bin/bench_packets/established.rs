@@ -1,4 +1,4 @@
-//! What rules cost a connection that is already there: bulk and round trips through the node.
+//! The cost of rules to an established connection: bulk transfers and round trips through the node.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -9,22 +9,22 @@ use socket2::{SockAddr, Socket};
 
 use super::{Result, arena::Arena, variant::Variant};
 
-/// Bytes that are sent before they are received: less than a socket's buffer.
+/// Bytes that are sent before any are received: less than a socket's buffer.
 const CHUNK: u32 = 128 << 10;
-/// How often every ruleset has its turn.
+/// How often every ruleset has a turn.
 const TURNS: usize = 25;
 
-/// What was measured in one turn.
+/// The figures of one turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
     /// Bytes a second, one way.
     pub bytes_per_second: f64,
-    /// Microseconds for a byte to the server and one back, the median.
+    /// Microseconds for a byte to the server and one back: the median.
     pub round_trip_us: f64,
 }
 
-/// The turns of each ruleset, `time` in all for each. One thread sends and receives, so that a busy machine or a
-/// second core changes nothing: what is measured is the processor's work from one end to the other.
+/// The turns of each ruleset, taking `time` in total for each ruleset. One thread sends and receives, so that a busy
+/// machine or a second core makes no difference: only the CPU work from one end to the other is measured.
 pub fn measure(arenas: &[(&Variant, Arena)], time: Duration) -> Result<Vec<Vec<Turn>>> {
     let mut turns = vec![Vec::new(); arenas.len()];
     let time = time / (2 * TURNS as u32);
@@ -60,7 +60,7 @@ impl Pair {
         Ok(Self { client, server, buffer: vec![0; CHUNK as usize] })
     }
 
-    /// Bytes a second, going by the median time of a chunk: other work on the machine takes some of them long.
+    /// Bytes a second, from the median time of a chunk: other work on the machine delays some chunks.
     fn bulk(&mut self, time: Duration) -> Result<f64> {
         let (start, mut times) = (Instant::now(), Vec::new());
         while start.elapsed() < time {
@@ -85,7 +85,7 @@ impl Pair {
         Ok(median(times).as_secs_f64() * 1e6)
     }
 
-    /// Takes what was sent; it is there when write(2) returns, except on a busy machine.
+    /// Receives what was sent; it has arrived when write(2) returns, except on a busy machine.
     fn receive(&mut self, mut count: usize) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(5);
         while count > 0 {

@@ -1,8 +1,8 @@
-//! What the first packet of a connection costs: the time of connect(2) to a Service through different rulesets,
+//! The cost of the first packet of a connection: the time of connect(2) to a Service through different rulesets,
 //! interleaved in one run.
 //!
-//! Each ruleset has a node of its own between a client and a server, with the same addresses everywhere. One
-//! thread makes every connection, and takes it on the other side; nothing leaves the machine.
+//! Each ruleset has its own node between a client and a server, with the same addresses everywhere. One
+//! thread makes every connection and accepts it on the other side; nothing leaves the machine.
 
 mod arena;
 mod connect;
@@ -22,7 +22,7 @@ use variant::Variant;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// Time of connect(2) to a Service through different rulesets, interleaved in one run. Takes root.
+/// Time of connect(2) to a Service through different rulesets, interleaved in one run. Requires root.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
     /// How often every ruleset is measured.
@@ -31,20 +31,21 @@ struct Arguments {
     /// Connections to each ruleset in a round.
     #[arg(long, default_value_t = 3000)]
     connections: usize,
-    /// Connections to one ruleset before it is the next one's turn.
+    /// Connections to one ruleset before the next ruleset's turn.
     #[arg(long, default_value_t = 250)]
     burst: usize,
     /// Rulesets: none, conntrack, floor, portolan-N, kube-proxy-a-N, kube-proxy-b-N (N Services), and the same
-    /// with -bare at the end; part-NAME is our way with a change; a second `floor` shows how far two equal ones differ.
+    /// with the suffix -bare; part-NAME is our rules with a change; a second `floor` shows how far two equal rulesets
+    /// differ.
     #[arg(long, value_delimiter = ',', default_value = variant::DEFAULT)]
     variants: Vec<Variant>,
-    /// In place of those: our rules with one thing left out or done otherwise, all that there are.
+    /// Instead of --variants: our rules with one part left out or changed, for all such parts.
     #[arg(long, conflicts_with = "variants")]
     parts: bool,
-    /// One more ruleset, NAME=FILE for `nft -f`. It has to lead 172.31.0.1:80 to 10.202.0.2-6, port 8080.
+    /// An additional ruleset, NAME=FILE for `nft -f`. It has to lead 172.31.0.1:80 to 10.202.0.2-6, port 8080.
     #[arg(long = "ruleset")]
     rulesets: Vec<Variant>,
-    /// Seconds for each ruleset to move data over connections that are already there; 0 for none.
+    /// Seconds for each ruleset to transfer data over established connections; 0 for none.
     #[arg(long, default_value_t = 2.0)]
     established: f64,
     /// Seconds for each ruleset to make connections as fast as all cores can; 0 for none.
@@ -82,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Lets the rulesets take turns.
+/// Measures the rulesets in turns.
 fn measure(arguments: &Arguments) -> Result<Report> {
     let mut arenas = Vec::new();
     let variants = if arguments.parts { Variant::parts() } else { arguments.variants.clone() };

@@ -1,9 +1,9 @@
-//! The way of a first packet through our rules, with one thing left out or done otherwise: what each is worth.
+//! The path of a first packet through our rules, with one part left out or changed, to measure the cost of each.
 //!
-//! The rules stand here as text, cut down to those that the measured packets meet, and each part changes that text. Most of
-//! these rulesets are wrong for other packets: they show costs, not designs.
+//! The rules are given as text, reduced to those that the measured packets meet, and each part changes that text. Most
+//! of these rulesets are wrong for other packets: they show costs, not designs.
 
-/// What the packets of a plain Service meet; the sets have the types and the flags that ours have.
+/// The rules that the packets of a plain Service meet; the sets have the types and flags of our sets.
 const WAY: &str = "
 table ip portolan {
     map frontends {
@@ -60,12 +60,12 @@ const MASQUERADE: &str =
 const HAIRPIN: &str = "ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random";
 const HOOK: &str = "type nat hook postrouting priority srcnat; policy accept;";
 
-/// What each part changes: what is found in the text, and what stands there instead.
+/// The changes of a part: pairs of text to find and its replacement.
 type Changes = &'static [(&'static str, &'static str)];
 
-/// All parts, in the order in which they are shown.
+/// All parts, in the order of the report.
 const PARTS: &[(&str, Changes)] = &[
-    // All of it; it should cost what portolan-10 costs.
+    // All rules; they should cost the same as portolan-10.
     ("whole", &[]),
     ("without-draw", &[(DRAW, "meta priority set none goto send")]),
     ("without-source-check", &[(SOURCE, "")]),
@@ -74,7 +74,7 @@ const PARTS: &[(&str, Changes)] = &[
     ("without-masquerade", &[(MASQUERADE, "")]),
     ("without-hairpin", &[(HAIRPIN, "")]),
     ("without-postrouting", &[(RESET, ""), (MASQUERADE, ""), (HAIRPIN, ""), (HOOK, "")]),
-    // What a packet that was translated meets in one chain, what others meet is one comparison.
+    // Rules for translated packets are in one chain; other packets meet one comparison.
     (
         "postrouting-asks-once",
         &[
@@ -82,7 +82,7 @@ const PARTS: &[(&str, Changes)] = &[
             ("ct status dnat ip saddr", "ip saddr"),
         ],
     ),
-    // A verdict for each frontend: an element that a tenant can multiply, and the kernel walks verdicts for loops.
+    // A verdict for each frontend: tenants can add many such elements, and the kernel walks verdicts to find loops.
     (
         "verdict-of-frontend",
         &[
@@ -92,14 +92,14 @@ const PARTS: &[(&str, Changes)] = &[
             ),
             (": 1:5 }", ": goto cluster-5 }"),
             (FRONTEND, "ip daddr . meta l4proto . th dport vmap @frontends"),
-            // A chain must be there before a set's element leads to it.
+            // A chain must exist before an element of a set leads to it.
             (
                 "    map classes {\n        type classid : verdict\n        size 1024\n        elements = { 1:5 : goto cluster-5 }\n    }\n",
                 "",
             ),
         ],
     ),
-    // The packet's mark in place of its priority: what others use it for would be lost.
+    // The packet's mark in place of its priority: other users of the mark would lose it.
     (
         "mark-carries",
         &[
@@ -114,7 +114,7 @@ const PARTS: &[(&str, Changes)] = &[
             ("meta priority", "meta mark"),
         ],
     ),
-    // The connection's mark: kept for as long as the connection is.
+    // The connection's mark, which lasts as long as the connection.
     (
         "connection-mark-carries",
         &[
@@ -129,10 +129,10 @@ const PARTS: &[(&str, Changes)] = &[
             ("meta priority", "ct mark"),
         ],
     ),
-    // One endpoint, as the rules have it: a draw of one.
+    // One endpoint, as in the rules: drawn from one.
     ("one-endpoint", &[("numgen random mod 5", "numgen random mod 1")]),
     ("one-endpoint-without-draw", &[("numgen random mod 5", "none")]),
-    // A class of frontends with one endpoint which are found in a map of their own: a lookup less.
+    // Frontends with one endpoint have a map of their own: one lookup less.
     (
         "one-endpoint-by-frontend",
         &[
@@ -141,7 +141,7 @@ const PARTS: &[(&str, Changes)] = &[
             MAP_OF_ONE,
         ],
     ),
-    // The same without a class: nothing but one lookup, so no policy at all.
+    // The same without a class: only one lookup, so no policy at all.
     ("one-lookup", &[(FRONTEND, "dnat ip to ip daddr . meta l4proto . th dport map @only"), MAP_OF_ONE]),
     (
         "one-lookup-without-postrouting",
@@ -167,7 +167,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PARTS.iter().map(|(name, _)| *name)
 }
 
-/// A part's rules for `nft -f`; all of them if it is not known.
+/// The rules of a part for `nft -f`; all rules if the part is unknown.
 pub fn rules(name: &str) -> String {
     let changes = PARTS.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, changes)| *changes);
     changes.iter().fold(WAY.to_owned(), |text, (from, to)| text.replace(from, to))

@@ -1,4 +1,4 @@
-//! How many connections a second can be made through a node, all cores busy.
+//! The number of connections a second through a node, with all cores busy.
 
 use std::{
     thread,
@@ -7,10 +7,10 @@ use std::{
 
 use super::{Result, arena::Arena, variant::Variant};
 
-/// How often every ruleset has its turn.
+/// How often every ruleset has a turn.
 const TURNS: usize = 25;
 
-/// Connections a second in the turns of each ruleset, `time` in all for each. A thread for each core makes them.
+/// Connections a second in the turns of each ruleset, `time` in total for each. One thread per core makes them.
 pub fn measure(arenas: &[(&Variant, Arena)], time: Duration) -> Result<Vec<Vec<f64>>> {
     let mut turns = vec![Vec::new(); arenas.len()];
     for turn in 0..TURNS {

@@ -1,4 +1,4 @@
-//! Figures of the rounds, as Markdown and JSON.
+//! The figures of the rounds, as Markdown and JSON.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{connect::Round, established::Turn};
 
-/// What the times of connect(2) are compared with.
+/// The ruleset that the times of connect(2) are compared with.
 const FLOOR: &str = "floor";
-/// What they are compared with, too: the first ruleset whose name begins so.
+/// The prefix of another ruleset to compare them with: the first one whose name begins with it.
 const PEER: &str = "kube-proxy-";
-/// What established connections are compared with.
+/// The ruleset that established connections are compared with.
 const NO_RULES: &str = "none";
 
-/// Figures of each ruleset, as they are shown and as they are kept.
+/// The figures of each ruleset, as reported and as stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// What it ran on.
+    /// The machine of the run.
     pub machine: String,
     peer: Option<String>,
     connect: Vec<Connect>,
@@ -42,7 +42,7 @@ struct Quantile {
     /// Median of the ratio to the floor in the same round.
     #[serde(rename = "ratio_to_floor")]
     to_floor: Option<f64>,
-    /// The same to the peer.
+    /// The same ratio to the peer.
     #[serde(rename = "ratio_to_peer")]
     to_peer: Option<f64>,
 }
@@ -69,7 +69,7 @@ struct Rate {
 }
 
 impl Report {
-    /// Summarises the rounds, and the turns and rates if there are any, of the rulesets of these names.
+    /// Summarises the rounds, and any turns and rates, of the rulesets with these names.
     pub fn new(names: &[String], samples: &[Vec<Round>], turns: &[Vec<Turn>], rates: &[Vec<f64>]) -> Self {
         let index = |wanted| names.iter().position(|name| name == wanted);
         let floor_index = index(FLOOR);
@@ -103,7 +103,7 @@ impl Report {
         }
     }
 
-    /// A line for each ruleset, of each kind of figure.
+    /// A table with a line for each ruleset, for each kind of figure.
     pub fn markdown(&self) -> String {
         let peer = self.peer.as_deref().unwrap_or("peer");
         let mut text = format!(
@@ -205,7 +205,7 @@ fn micros(sorted: &[Duration], percent: usize) -> f64 {
     sorted.get(index).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }
 
-/// The median of the ratios of what was measured at the same time.
+/// The median of the ratios of values measured at the same time.
 fn median_ratio(values: &[f64], base: impl Iterator<Item = f64>) -> f64 {
     median(values.iter().zip(base).map(|(value, base)| value / base).collect())
 }

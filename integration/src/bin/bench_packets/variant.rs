@@ -20,7 +20,7 @@ use super::{
     part,
 };
 
-/// What is compared if nothing else is asked for.
+/// The rulesets that are compared by default.
 pub const DEFAULT: &str =
     "none,conntrack,floor,kube-proxy-b-1000,portolan-10,portolan-1000,portolan-10000,portolan-100000";
 
@@ -31,13 +31,13 @@ pub enum Variant {
     None,
     /// Connection tracking, because a rule asks for it, and no translation.
     Conntrack,
-    /// One rule, written by hand, for the one Service.
+    /// One handwritten rule for the single Service.
     Floor,
-    /// So many Services in kube-proxy's way.
+    /// This many Services, programmed as kube-proxy does.
     KubeProxy(Shape, Extent, u32),
-    /// So many Services in ours.
+    /// This many Services, programmed by Portolan.
     Portolan(u32),
-    /// Our rules for one Service with something left out or done otherwise.
+    /// Our rules for one Service with a part left out or changed.
     Part(&'static str),
     /// A name, and a file for `nft -f`.
     File(String, PathBuf),
@@ -49,7 +49,7 @@ impl FromStr for Variant {
     fn from_str(text: &str) -> Result<Self, String> {
         let services = |text: &str| match text.parse() {
             Ok(services) if (1..=1_000_000).contains(&services) => Ok(services),
-            _ => Err(format!("{text} is no number of Services")),
+            _ => Err(format!("{text} is not a number of Services")),
         };
         if let Some((name, path)) = text.split_once('=') {
             return Ok(Self::File(name.into(), path.into()));
@@ -95,14 +95,14 @@ impl fmt::Display for Variant {
 }
 
 impl Variant {
-    /// What each part of our rules is worth: the parts, and what they are compared with.
+    /// The parts of our rules, and the rulesets that they are compared with.
     pub fn parts() -> Vec<Self> {
         let compared =
             [Self::None, Self::Floor, Self::KubeProxy(Shape::B, Extent::Full, 1_000), Self::Portolan(10)];
         compared.into_iter().chain(part::names().map(Self::Part)).collect()
     }
 
-    /// Where connections go: to the Service, or to an endpoint if nothing translates.
+    /// The target of connections: the Service, or an endpoint if nothing translates.
     pub fn target(&self) -> SocketAddr {
         match self {
             Self::None | Self::Conntrack => first_endpoint(),
@@ -110,17 +110,17 @@ impl Variant {
         }
     }
 
-    /// Whether connections go to all endpoints of the Service. A file may well lead to one of them only.
+    /// Whether connections go to all endpoints of the Service. A file may lead to only one of them.
     pub const fn balances(&self) -> bool {
         matches!(self, Self::KubeProxy(..) | Self::Portolan(_))
     }
 
-    /// Loads it on the node.
+    /// Loads the ruleset on the node.
     pub fn load(&self, arena: &Arena) -> Result<()> {
         let population = |services| Synthetic::new(services, Kinds::Plain).with_probe(arena::probe());
         match self {
             Self::None => Ok(()),
-            // A chain without a hook: the rule is never reached, but turns connection tracking on.
+            // A chain without a hook: the rule is never reached, but enables connection tracking.
             Self::Conntrack => {
                 arena.load("table ip conntrack {\n chain unused {\n  ct state new accept\n }\n}\n")
             }
@@ -150,7 +150,7 @@ impl Variant {
     }
 }
 
-/// Settings as kube-proxy's `clusterCIDR`, so that both recognise pods in the same way.
+/// The same pod networks as kube-proxy's `clusterCIDR`, so that both recognise pods in the same way.
 fn config() -> Result<Config> {
     let pods = ipnetwork::IpNetwork::new(arena::PODS.0.into(), arena::PODS.1)?;
     Ok(Config { pods: PodDetector::Networks(vec![pods]), ..Config::default() })

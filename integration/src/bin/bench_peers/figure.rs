@@ -1,4 +1,5 @@
-//! The picture: cost against the number of Services, both on logarithmic scales. The same results give the same bytes.
+//! The picture: cost against the number of Services, both on logarithmic scales. The same results always give the same
+//! bytes.
 
 use std::fmt::Write as _;
 
@@ -6,7 +7,7 @@ use super::results::{Cost, Results, System};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 460.0;
-/// Of a panel: the plot itself, without labels.
+/// The size of the plot in a panel, without labels.
 const PLOT_WIDTH: f64 = 340.0;
 const PLOT_HEIGHT: f64 = 290.0;
 const TOP: f64 = 70.0;
@@ -14,7 +15,8 @@ const TOP: f64 = 70.0;
 /// Decades of the horizontal axis: numbers of Services.
 const SERVICES: (f64, f64) = (2.0, 5.0);
 
-/// What a line is drawn for: colours that stand out on white as on black, and marks that differ without them.
+/// The systems that have lines: with colours that are visible on white and on black, and marks that differ without
+/// colour.
 const LINES: [(System, &str, &str); 3] = [
     (System::ShapeA, "#d1495b", "older kube-proxy (A)"),
     (System::ShapeB, "#d9822b", "kube-proxy 1.36 (B)"),
@@ -47,7 +49,7 @@ const PANELS: [Panel; 2] = [
     },
 ];
 
-/// The picture of these results.
+/// Draws the results.
 pub fn svg(results: &Results) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
@@ -155,7 +157,7 @@ fn legend(out: &mut String) {
     }
 }
 
-/// A circle, a square, a triangle.
+/// A circle, a square or a triangle.
 fn mark(system: System, colour: &str, x: f64, y: f64) -> String {
     match system {
         System::ShapeB => {
@@ -178,7 +180,7 @@ fn duration(decade: i32) -> String {
     format!("{} {unit}", number(decade))
 }
 
-/// A power of ten, with thousands apart.
+/// A power of ten, with a thousands separator.
 fn number(decade: i32) -> String {
     let digits = "1".to_owned() + &"0".repeat(usize::try_from(decade).unwrap_or(0));
     if digits.len() > 3 {

@@ -1,5 +1,5 @@
-//! What loading and one change cost with kube-proxy's shapes of the same Services, beside ours, in one run; and a
-//! picture of it.
+//! The cost of loading and of one change of the same Services with kube-proxy's shapes and with Portolan, in one run;
+//! and a picture of it.
 
 // Counts are small.
 #![allow(clippy::cast_precision_loss)]
@@ -17,20 +17,20 @@ use results::{Cost, Results, Row, System};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// Load and change of the same Services as kube-proxy has them (shapes A and B) and as we have them. Takes root.
+/// Load and change of the same Services with kube-proxy's rules (shapes A and B) and with ours. Requires root.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
     /// Numbers of Services, ascending.
     #[arg(long, value_delimiter = ',', default_value = "100,300,1000,3000,10000,30000,100000")]
     sizes: Vec<u32>,
-    /// Longest that one load may take, in seconds. The kernel cannot be stopped within a transaction: what would
-    /// take longer, going by the size before, is not begun.
+    /// Longest that one load may take, in seconds. The kernel cannot be stopped within a transaction: a load that would
+    /// take longer, going by the previous size, is not started.
     #[arg(long, default_value_t = 60.0)]
     limit: f64,
     /// Write the figures to this file, too.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Draw them in this file.
+    /// Draw the figures in this file.
     #[arg(long)]
     svg: Option<PathBuf>,
     /// Measure nothing: take the figures that an earlier run wrote with --json.
@@ -63,8 +63,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// One system after another, the one last that the kernel takes longest to forget: what goes with a namespace is
-/// freed by threads of the kernel, later, and would be in the way of the next.
+/// Measures one system after another, and last the system that the kernel takes longest to free: the kernel's threads
+/// free the contents of a namespace later, which would disturb the next measurement.
 fn all(arguments: &Arguments) -> Result<Results> {
     let mut rows: Vec<Row> = Vec::new();
     for system in [System::Portolan, System::SameRules, System::ShapeA, System::ShapeB] {
@@ -91,8 +91,8 @@ fn all(arguments: &Arguments) -> Result<Results> {
     Ok(Results { machine: portolan_integration::machine(), rows })
 }
 
-/// Seconds that a load would take, going by the last size that was loaded: quadratic for what has an anonymous set
-/// for each Service, linear for the others.
+/// The seconds that a load would take, estimated from the last size that was loaded: quadratic for systems with an
+/// anonymous set for each Service, linear for the others.
 fn expected(rows: &[Row], system: System, services: u32) -> f64 {
     let done = |row: &&Row| row.system == system && row.cost.load.is_some();
     rows.iter().rev().find(done).map_or(0.0, |row| {

@@ -1,4 +1,4 @@
-//! One measurement each.
+//! The measurement of each system.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -26,16 +26,16 @@ use portolan_rules::{
 
 use super::{Result, results::Cost};
 
-/// A load that takes less is repeated.
+/// A load that takes less time is repeated.
 const SHORT: Duration = Duration::from_secs(2);
 const LOADS: usize = 3;
-/// How long changes are measured, if they are not so many before.
+/// How long changes are measured, unless [`CHANGES`] are reached earlier.
 const CHANGES_TIME: Duration = Duration::from_secs(4);
 const CHANGES: usize = 200;
-/// As kube-proxy's `clusterCIDR`.
+/// The pod network, as kube-proxy's `clusterCIDR`.
 const PODS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 0, 0, 0), 8);
 
-/// Ours, with one endpoint swapped: from Services in memory to the kernel's acknowledgement.
+/// Portolan, with one endpoint swapped: from Services in memory to the kernel's acknowledgement.
 pub fn portolan(services: u32) -> Result<Cost> {
     repeat(|| {
         let namespace = Namespace::new("bench")?;
@@ -78,7 +78,7 @@ fn load_and_change(services: u32) -> Result<Cost> {
     })
 }
 
-/// The rules that we would write, loaded by nft.
+/// The rules that Portolan would write, loaded by nft.
 pub fn same_rules(services: u32) -> Result<Cost> {
     let mut compiler = Compiler::new(config()?);
     compiler.load(&mut Synthetic::new(services, Kinds::Plain).state(), &Ruleset::default());
@@ -87,16 +87,16 @@ pub fn same_rules(services: u32) -> Result<Cost> {
     repeat(|| load(&Namespace::new("bench")?, &text))
 }
 
-/// What kube-proxy would give to nft, for the first sync and for one swapped endpoint. kube-proxy also lists the table
-/// at every sync; that is not counted here. A busy machine is not held against it: of its changes it is the
-/// fastest tenth that counts.
+/// The text that kube-proxy would pass to nft, for the first sync and for one swapped endpoint. kube-proxy also lists
+/// the table at every sync; that is not counted here. So that a busy machine does not count against kube-proxy, the
+/// fastest tenth of its changes counts.
 pub fn kube_proxy(shape: Shape, services: u32) -> Result<Cost> {
     let population = Synthetic::new(services, Kinds::Plain);
     let table = Table { shape, extent: Extent::Full, pods: PODS, node: [192, 0, 2, 1].into() };
     let text = table.load(&population);
     let mut namespace = None;
     let cost = repeat(|| {
-        // The namespace before is gone before the next is filled.
+        // The previous namespace is gone before the next is filled.
         let namespace = namespace.insert(Namespace::new("bench")?);
         load(namespace, &text)
     })?;
@@ -113,14 +113,14 @@ pub fn kube_proxy(shape: Shape, services: u32) -> Result<Cost> {
         }
     }
     Ok(Cost {
-        // The mean, since the kernel counts it in ticks.
+        // The mean, since the kernel counts this time in ticks.
         change_kernel: Some(in_kernel / times.len() as f64),
         change: quantile(times, 10),
         ..cost
     })
 }
 
-/// `nft -f -` from beginning to end, and the processor's time in the kernel on its behalf.
+/// The time of `nft -f -`, and the CPU time that the kernel spends on its behalf.
 fn load(namespace: &Namespace, text: &str) -> Result<Cost> {
     let system = |usage: nix::sys::resource::Usage| micros(usage.system_time());
     let before = getrusage(UsageWho::RUSAGE_CHILDREN)?;
@@ -135,7 +135,7 @@ fn micros(time: TimeVal) -> f64 {
     time.num_microseconds() as f64 / 1e6
 }
 
-/// The fastest of several, unless it takes long.
+/// The fastest of several runs, unless one takes long.
 fn repeat(mut once: impl FnMut() -> Result<Cost>) -> Result<Cost> {
     let mut best: Option<Cost> = None;
     for _ in 0..LOADS {
@@ -151,7 +151,7 @@ fn repeat(mut once: impl FnMut() -> Result<Cost>) -> Result<Cost> {
     best.ok_or_else(|| "nothing was measured".into())
 }
 
-/// One endpoint of one Service after another is swapped, all over the table, and swapped back.
+/// Swaps one endpoint of one Service after another, all over the table, and swaps it back.
 fn changes(services: u32) -> impl Iterator<Item = (u32, Vec<SocketAddr>)> {
     let population = Synthetic::new(services, Kinds::Plain);
     (1..).flat_map(move |i: u32| {

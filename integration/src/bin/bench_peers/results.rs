@@ -1,13 +1,13 @@
-//! What was measured, as it is kept and as it is shown.
+//! The measured results, as stored and as reported.
 
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that one run measured.
+/// The results of one run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Results {
-    /// What it ran on.
+    /// The machine of the run.
     pub machine: String,
     /// A row for each size and system.
     pub rows: Vec<Row>,
@@ -16,24 +16,24 @@ pub struct Results {
 /// One system at one size.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// How many Services.
+    /// The number of Services.
     pub services: u32,
-    /// In whose way.
+    /// The system that programs the Services.
     pub system: System,
-    /// What that costs.
+    /// The cost.
     pub cost: Cost,
 }
 
-/// In whose way Services become rules.
+/// A way to turn Services into rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum System {
     /// Ours.
     Portolan,
     /// Our rules, loaded with `nft -f`.
     SameRules,
-    /// kube-proxy's, of 1.36.
+    /// kube-proxy 1.36's rules.
     ShapeB,
-    /// kube-proxy's, of older versions.
+    /// The rules of older kube-proxy versions.
     ShapeA,
 }
 
@@ -53,28 +53,28 @@ impl fmt::Display for System {
     }
 }
 
-/// What one system costs at one size, in seconds; what was not measured is not there.
+/// The cost of one system at one size, in seconds; figures that were not measured are absent.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Cost {
     /// From the beginning to the kernel's acknowledgement of all rules.
     #[serde(rename = "load_seconds")]
     pub load: Option<f64>,
-    /// Of that, in the kernel.
+    /// The part of it in the kernel.
     #[serde(rename = "load_kernel_seconds")]
     pub load_kernel: Option<f64>,
-    /// One endpoint swapped: the median of ours, the fastest tenth of others.
+    /// One endpoint swapped: the median for Portolan, the fastest tenth for kube-proxy.
     #[serde(rename = "change_seconds")]
     pub change: Option<f64>,
-    /// Of that, in the kernel.
+    /// The part of it in the kernel.
     #[serde(rename = "change_kernel_seconds")]
     pub change_kernel: Option<f64>,
-    /// Not run, because it would take that long.
+    /// The load was not run because it would take this long.
     #[serde(rename = "not_run_seconds", default, skip_serializing_if = "Option::is_none")]
     pub not_run: Option<f64>,
 }
 
 impl Results {
-    /// Tables of both, ratios first.
+    /// Tables of load and change, ratios first.
     pub fn markdown(&self) -> String {
         let mut text = format!("{}\n", self.machine);
         text.push_str(
@@ -137,7 +137,7 @@ impl Results {
     }
 }
 
-/// A time in the unit that suits it.
+/// Formats a time in a suitable unit.
 fn time(seconds: f64) -> String {
     match seconds {
         s if s < 1e-3 => format!("{:.0} µs", s * 1e6),

@@ -1,8 +1,8 @@
-//! Hears when a change that was written is in the kernel.
+//! Detects when a change that was written is in the kernel.
 //!
-//! Beside the trace, a slice is written every few milliseconds that has nothing to do with it: of one of many Services, whose
-//! only endpoint is another one each time. Events of a kind arrive in their order, so its way to the kernel takes as long as
-//! that of the slices written at the same moment, and its element names it.
+//! Besides the trace, an unrelated slice is written every few milliseconds: that of one of many Services, whose
+//! only endpoint differs each time. Events of a kind arrive in order, so such a slice takes as long to reach the kernel
+//! as the slices written at the same moment, and its element identifies it.
 
 use std::{
     fs::File,
@@ -27,17 +27,17 @@ use serde_json::{Value, json};
 
 use super::Result;
 
-/// How many such Services there are: none is written again before the kernel has what was written before, unless that takes
+/// The number of such Services: each is written again only once the kernel has the previous slice, unless that takes
 /// ten seconds.
 const SERVICES: u16 = 1_024;
-/// Between two of these slices.
+/// The time between two of these slices.
 const PERIOD: Duration = Duration::from_millis(10);
-/// Their `ClusterIP`s begin so.
+/// The first two bytes of their `ClusterIP`s.
 const NETWORK: [u8; 2] = [10, 95];
 /// How long the listener sleeps at most.
 const NAP: u16 = 50;
 
-/// What was heard of the kernel.
+/// An event in the kernel.
 enum Heard {
     /// The slice of this Service was committed, at this moment.
     Committed(u16, Instant),
@@ -90,7 +90,7 @@ impl Ear {
         let listen = {
             let ended = ended.clone();
             move || {
-                // A socket listens where its thread was when it was opened.
+                // A socket listens in the namespace in which its thread opened it.
                 let monitor = setns(node, CloneFlags::CLONE_NEWNET)
                     .map_err(|error| error.to_string())
                     .and_then(|()| Monitor::open("portolan").map_err(|error| error.to_string()));
@@ -115,7 +115,7 @@ impl Ear {
                             ([*a, *b] == NETWORK).then(|| u16::from_be_bytes([*high, *low]))
                         })),
                         Ok(None) => {
-                            // What wakes it is a notification, or that it is to end.
+                            // Wakes up for a notification, or after a while to check whether it should end.
                             let _ = poll(
                                 &mut [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)],
                                 PollTimeout::from(NAP),
@@ -136,7 +136,7 @@ impl Ear {
         Ok(Self { heard, written, next: 0, last: None, lost: 0, ended, thread: Some(thread) })
     }
 
-    /// The slice to write now, if it is time for one.
+    /// The next slice to write, if one is due.
     pub fn slice(&mut self) -> Option<Value> {
         let now = Instant::now();
         if self.last.is_some_and(|last| now < last + PERIOD) {
@@ -150,7 +150,7 @@ impl Ear {
         Some(slice(number, round as u8))
     }
 
-    /// How long those took that are in the kernel since the last call.
+    /// The times of the slices that were committed since the last call.
     pub fn lags(&mut self) -> Vec<Duration> {
         let mut lags = Vec::new();
         for heard in self.heard.try_iter() {
@@ -159,19 +159,19 @@ impl Ear {
                     let written = self.written.get_mut(usize::from(number)).and_then(Option::take);
                     lags.extend(written.map(|written| at.saturating_duration_since(written)));
                 }
-                // Which of them were committed is not known.
+                // It is unknown which of them were committed.
                 Heard::Lost => self.lost += self.written.iter_mut().filter_map(Option::take).count(),
             }
         }
         lags
     }
 
-    /// How many slices are not in the kernel yet, as far as was heard.
+    /// How many slices are not in the kernel yet, as far as is known.
     pub fn missing(&self) -> usize {
         self.written.iter().flatten().count()
     }
 
-    /// Of how many slices the time is not known.
+    /// How many slices have an unknown time.
     pub const fn lost(&self) -> usize {
         self.lost
     }
@@ -181,7 +181,7 @@ impl Drop for Ear {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It has nothing to say at its end.
+            // The thread returns nothing.
             let _ = thread.join();
         }
     }

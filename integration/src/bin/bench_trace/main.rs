@@ -1,6 +1,7 @@
 //! `make bench-trace`: one agent while much happens in a large cluster, at recorded speed and faster.
 //!
-//! What happens is a trace ([`portolan_integration::trace`]), made up from a seed; the API server is that of the tests.
+//! The events come from a synthetic trace ([`portolan_integration::trace`]) with a seed; the API server is that of the
+//! tests.
 
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
@@ -17,10 +18,10 @@ use self::{play::play, results::Results};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// What an agent does while much happens in a large cluster. Takes root.
+/// What an agent does while much happens in a large cluster. Requires root.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
-    /// The same seed makes the same trace.
+    /// The same seed gives the same trace.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many times as fast as recorded; each is a run of its own.
@@ -63,7 +64,7 @@ fn measure(arguments: &Arguments) -> Result<Results> {
     let plan = Plan { seed, nodes, services, rollouts, created };
     let mut results = Results { machine: portolan_integration::machine(), ..Results::default() };
     for speed in arguments.speed.iter().copied() {
-        // On a thread of its own, whose network namespaces go with it.
+        // On a separate thread, whose network namespaces vanish with it.
         let run = move || play(plan, speed).map_err(|error| error.to_string());
         results.runs.push(thread::spawn(run).join().unwrap_or_else(|_| Err("a panic".into()))?);
     }

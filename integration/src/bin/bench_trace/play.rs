@@ -17,16 +17,16 @@ use super::{
     results::{Happened, Run},
 };
 
-/// How long anything may take before the measurement is given up.
+/// How long anything may take before the measurement is abandoned.
 const LIMIT: Duration = Duration::from_mins(2);
-/// So long nothing is written before the first phase, and after each.
+/// The time without writes before the first phase, and after each phase.
 const QUIET: Duration = Duration::from_secs(1);
 /// How long the player sleeps at most while it waits for the next moment.
 const NAP: Duration = Duration::from_millis(20);
-/// So many objects are stored at once at the beginning.
+/// How many objects are stored at once at the beginning.
 const AT_ONCE: usize = 1_000;
 
-/// Plays the trace so many times as fast as it was recorded.
+/// Plays the trace this many times as fast as it was recorded.
 pub fn play(plan: Plan, speed: u32) -> Result<Run> {
     let lab = Lab::new()?;
     let server = lab.api_server(Duration::from_mins(1))?;
@@ -66,14 +66,14 @@ pub fn play(plan: Plan, speed: u32) -> Result<Run> {
     Ok(Run { memory_kib, after_kib, most_kib, late_seconds, lost, phases, ..run })
 }
 
-/// Writes what happens, at the moments when it does.
+/// Writes the trace's objects when they are due.
 struct Player<'a> {
     server: &'a ApiServer,
     agent: &'a Agent,
     ear: Ear,
     node: Value,
     speed: u32,
-    /// How far it was behind at most.
+    /// How far the player was behind the trace at most.
     late: Duration,
 }
 
@@ -85,7 +85,7 @@ impl Player<'_> {
         let started = Instant::now();
         while let Some(Step { at, writes: now }) = simulation.next_step() {
             let due = started + at / self.speed;
-            // What is written is made before it is due.
+            // Objects are built before they are due.
             let objects: Vec<(bool, Value)> =
                 now.iter().map(|write| (write.is_deletion(), write.object(&self.node))).collect();
             loop {
@@ -128,7 +128,7 @@ impl Player<'_> {
         })
     }
 
-    /// Writes objects, and deletes those that are to go, in their order.
+    /// Writes and deletes objects, in order.
     fn write(&mut self, objects: Vec<(bool, Value)>) {
         let pace = self.ear.slice().map(|slice| (false, slice));
         let mut stored = Vec::new();
@@ -149,13 +149,13 @@ impl Player<'_> {
     }
 }
 
-/// The kernel holds what the API has.
+/// Checks that the kernel holds the objects of the API.
 fn expect_equal(lab: &Lab, server: &ApiServer) -> Result<()> {
     let kubeconfig = server.kubeconfig();
     let diff = ["diff", "--kubeconfig", &kubeconfig.to_string_lossy(), "--cluster-cidr", CLUSTER_CIDR];
     let diff = [&diff[..], &["--hostname-override", lab.node_a.name()]].concat();
     let mut text = String::new();
-    // What nothing leads to any more goes a second later.
+    // Objects that nothing leads to any more are removed a second later.
     let equal = eventually(LIMIT, || {
         Agent::command(&lab.node_a, &diff).is_ok_and(|output| {
             text = format!(

@@ -1,4 +1,4 @@
-//! What was measured, as a file and as Markdown have it.
+//! The measured results, as a file and as Markdown.
 
 use std::fmt::Write as _;
 
@@ -25,24 +25,24 @@ pub struct Run {
     pub most_kib: u64,
     /// How far the player was behind the trace at most.
     pub late_seconds: f64,
-    /// How many of the slices that are timed were left out, since notifications of their commits were lost.
+    /// How many of the timed slices were left out because notifications of their commits were lost.
     pub lost: usize,
     pub phases: Vec<Happened>,
 }
 
-/// One phase of it.
+/// One phase of the trace.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Happened {
     pub phase: String,
-    /// Objects that were written.
+    /// The number of objects that were written.
     pub writes: usize,
-    /// Sent to the agent.
+    /// The number of bytes sent to the agent.
     pub bytes: u64,
     pub seconds: f64,
     /// CPU time of the agent, and of the server.
     pub cpu_seconds: f64,
     pub server_cpu_seconds: f64,
-    /// How often the time was taken from the moment when the server stores a slice to its commit.
+    /// The number of measured times from the moment when the server stores a slice to its commit.
     pub samples: usize,
     pub median_seconds: f64,
     pub percentile_99_seconds: f64,
@@ -50,7 +50,7 @@ pub struct Happened {
 }
 
 impl Results {
-    /// Takes over what another run has measured at speeds that this one has not.
+    /// Takes over another run's results for speeds that this run has not measured.
     pub fn complete_from(&mut self, earlier: Self) {
         let is_missing = |run: &Run| !self.runs.iter().any(|own| own.speed == run.speed);
         let more: Vec<Run> = earlier.runs.into_iter().filter(is_missing).collect();

@@ -28,7 +28,7 @@ impl Cast {
         Ok(cast)
     }
 
-    /// Checks that the manifest of the moment describes these pods.
+    /// Checks that the current manifest describes these pods.
     fn check(&self, stage: &Stage) -> Result<(), DemoError> {
         for pod in self.python.iter().chain([&self.nginx]) {
             stage.expect(&format!("name: {}\n", pod.name()))?;
@@ -37,8 +37,8 @@ impl Cast {
         stage.expect(&format!("containerPort: {TARGET_PORT}}}]\n"))
     }
 
-    /// Replaces python by a pod with another address, as its controller would: the new one runs, the
-    /// manifest says so, the old one goes.
+    /// Replaces python by a pod with another address, as its controller would: the new pod runs, the
+    /// manifest lists it, the old pod goes.
     fn recreate(&mut self, stage: &mut Stage, host: u8, manifest: &str) -> Result<(), DemoError> {
         let new = vec![start(stage, PYTHON[0], host)?];
         stage.change(manifest)?;
@@ -58,7 +58,7 @@ fn service_ip(stage: &Stage) -> Result<std::net::SocketAddr, DemoError> {
     Ok(address)
 }
 
-/// An arrow from nginx to what it asks, and on to the Pod that answers, if one does.
+/// An arrow from nginx to its target, and on to the Pod that answers, if any.
 fn one_try(stage: &mut Stage, caption: &str, asked: &[&str], answer: &Answer) {
     let end = match answer {
         Answer::Served { server, .. } => Picture::targets(&[format!("{server} answers")]),
@@ -183,7 +183,7 @@ pub(crate) fn load_balancer(stage: &mut Stage) -> Result<(), DemoError> {
     stage.expect(&format!("- ip: {}\n", vip.ip()))?;
     let answers = stage.lab.client().many(Protocol::Tcp, vip, 60, 2);
     let nodes = stage.lab.nodes().map(|node| {
-        // A pod sees the node that forwarded the connection, by its address.
+        // A pod sees the address of the node that forwarded the connection.
         let through = answers.iter().filter(|answer| answer.source().is_some_and(|ip| node.owns(ip)));
         (node.name().to_owned(), through.count() as u32)
     });
@@ -206,7 +206,7 @@ pub(crate) fn load_balancer(stage: &mut Stage) -> Result<(), DemoError> {
     stage.draw_services()
 }
 
-/// A tree of counts, each with its bar; `full` would be the longest.
+/// A tree of counts, each with its bar; a count of `full` has the longest bar.
 fn tree(shares: &[(&str, u32)], full: u32) -> Picture {
     let lines: Vec<_> =
         shares.iter().map(|(name, count)| format!("{name:<12}  {}", bar(*count, full))).collect();
@@ -217,7 +217,7 @@ fn total(shares: &[(&str, u32)]) -> u32 {
     shares.iter().map(|(_, count)| count).sum()
 }
 
-/// Whether each of three has a share, and one within seven standard deviations of a third: a fair choice
+/// Whether each of three pods has a share within seven standard deviations of a third, and not zero: a fair choice
 /// misses that once in 10^10 times.
 fn is_spread(shares: &[(&str, u32)]) -> bool {
     let third = f64::from(total(shares)) / 3.0;

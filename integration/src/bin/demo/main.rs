@@ -1,8 +1,8 @@
 //! The walk-through: what a Service is, shown with real packets in a lab of two nodes.
 //!
 //! Five acts, each a change of a manifest under `integration/examples/demo`: what the file changes,
-//! which elements of the kernel change with it, and what becomes of the traffic. The exit code is 0
-//! only if every act did what it says.
+//! which elements in the kernel change with it, and how the traffic changes. The exit code is 0
+//! only if every act showed what it describes.
 #![forbid(unsafe_code)]
 
 mod acts;
@@ -58,7 +58,7 @@ fn play() -> Result<bool, DemoError> {
     Ok(failures.is_empty())
 }
 
-/// What it is about.
+/// The title.
 const TITLE: &str = "What a Service is: two nodes, three kinds of Service, real packets.";
 
 /// The lab, for the audience.

@@ -1,8 +1,8 @@
-//! What differs between two manifests, object by object.
+//! The differences between two manifests, object by object.
 
 use similar::{ChangeTag, TextDiff};
 
-/// The objects that differ, each under its kind and name, and in them the lines that do, with one line
+/// The objects that differ, each under its kind and name, and their lines that differ, with one line of context
 /// around each place. Lines start with `+`, `-` or a blank; headings with their kind.
 pub(crate) fn changes(old: &str, new: &str) -> Vec<String> {
     let before: Vec<_> = objects(old).collect();

@@ -1,4 +1,4 @@
-//! The act in which a Service does not answer: broken in three ways, each found, and mended.
+//! The act in which a Service does not answer: broken in three ways, each diagnosed and repaired.
 
 use portolan_integration::{Answer, Family};
 
@@ -11,11 +11,11 @@ use crate::{
 /// The manifest in which the Service works.
 const MENDED: &str = "4-load-balancer.yaml";
 
-/// A way in which a Service does not answer.
+/// A reason why a Service does not answer.
 struct Fault {
     what: &'static str,
     file: &'static str,
-    /// What `describe` must say.
+    /// What the output of `describe` must contain.
     cause: &'static str,
 }
 
@@ -59,7 +59,7 @@ fn find_and_mend(stage: &mut Stage, fault: &Fault) -> Result<(), DemoError> {
     stage.claim("the client gets no answer", answer.server().is_none());
 
     let (_, text) = stage.ask("describe", &["service", "service-python"], 5)?;
-    // Lines are broken between words.
+    // Lines are wrapped between words.
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     stage.claim("describe names the cause", text.contains(fault.cause));
     let node_port = format!(":{NODE_PORT}");

@@ -1,4 +1,4 @@
-//! Pictures of traffic: boxes from left to right, and a tree of where it went.
+//! Pictures of traffic: boxes from left to right, and a tree of its targets.
 //!
 //! ```text
 //!   ╭───────────╮     ╭─────────────────────╮   ╭─▶ pod-python    ████████ 31
@@ -6,7 +6,7 @@
 //!   ╰───────────╯     ╰─────────────────────╯   ╰─▶ pod-python-3  ████████ 31
 //! ```
 
-/// Rows of one width, to be put side by side; `joint` is the row where arrows go in and out.
+/// Rows of equal width, to be placed side by side; `joint` is the row where arrows enter and leave.
 #[derive(Debug, Clone)]
 pub(crate) struct Picture {
     rows: Vec<String>,
@@ -24,18 +24,18 @@ impl Picture {
         Self { joint: rows.len() / 2, rows }
     }
 
-    /// One line as it is.
+    /// One line of text.
     pub(crate) fn text(line: &str) -> Self {
         Self { rows: vec![format!(" {line}")], joint: 0 }
     }
 
-    /// A tree of targets; one alone is a mere arrow.
+    /// A tree of targets; a single target is a plain arrow.
     pub(crate) fn targets(targets: &[String]) -> Self {
         let width = targets.iter().map(|target| target.chars().count()).max().unwrap_or(0);
         let last = targets.len().saturating_sub(1);
         let joint = targets.len() / 2;
         let rows = targets.iter().enumerate().map(|(row, target)| {
-            // What meets in this row: the arrow from the left at the joint, branches up and down.
+            // The lines that meet in this row: the arrow from the left at the joint, branches up and down.
             let branch = match (row == joint, row == 0, row == last) {
                 (true, true, true) => '─',
                 (true, true, false) => '┬',
@@ -68,7 +68,7 @@ impl Picture {
         Self { rows: rows.collect(), joint }
     }
 
-    /// Empty rows on top, so that the joint is where it should be.
+    /// Adds empty rows on top, so that the joint is in the given row.
     fn shifted(mut self, joint: usize) -> Self {
         let width = self.rows.first().map_or(0, |row| row.chars().count());
         let missing = joint.saturating_sub(self.joint);
@@ -77,7 +77,7 @@ impl Picture {
         self
     }
 
-    /// The rows, without blanks at their ends.
+    /// The rows, without trailing blanks.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().map(|row| row.trim_end())
     }
@@ -85,7 +85,7 @@ impl Picture {
 
 /// A bar of `count`, where `full` would be 24 blocks wide, and the number.
 pub(crate) fn bar(count: u32, full: u32) -> String {
-    // Eighths of a block: the last one is as wide as what is left.
+    // Eighths of a block: the last block is as wide as the remainder.
     let eighths = (count * 24 * 8).checked_div(full).unwrap_or(0);
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get(eighths as usize % 8).copied().unwrap_or("");
     format!("{}{rest} {count}", "█".repeat(eighths as usize / 8))

@@ -15,11 +15,11 @@ use crate::{
     style::Style,
 };
 
-/// Facts of both nodes: where pods live, and at which of its addresses a node answers node ports.
+/// Facts about both nodes: the networks of pods, and the addresses at which a node answers node ports.
 const FACTS: [&str; 4] =
     ["--cluster-cidr", "10.128.0.0/16", "--nodeport-addresses", "192.0.2.0/24,172.16.0.0/24"];
 
-/// Why the demo cannot go on.
+/// Why the demo cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     /// The lab failed.
@@ -33,7 +33,7 @@ pub(crate) enum DemoError {
     Drift {
         /// The manifest.
         file: String,
-        /// What it should say.
+        /// What it should contain.
         what: String,
     },
     /// A command of `portolan` failed.
@@ -76,7 +76,7 @@ impl Stage {
         Ok(Self { lab, style, manifests, agents, file, current, story, failures: Vec::new() })
     }
 
-    /// Opens an act.
+    /// Begins an act.
     pub(crate) fn act(&mut self, number: u32, title: &str, story: &[&str]) {
         let line = format!("━━ Act {number}: {title} ");
         let rest = 96_usize.saturating_sub(line.chars().count());
@@ -87,13 +87,13 @@ impl Stage {
         self.story.act(title.to_owned(), story);
     }
 
-    /// Says what happens next.
+    /// Announces what happens next.
     pub(crate) fn say(&mut self, text: &str) {
         println!("\n  {text}:");
         self.story.add(Scene::Heading(text.to_owned()));
     }
 
-    /// Shows what a manifest changes and which elements of node-a's kernel differ from it, then applies
+    /// Shows what a manifest changes and how node-a's kernel would change, then applies
     /// it on both nodes and waits until their kernels hold it.
     pub(crate) fn change(&mut self, file: &str) -> Result<(), DemoError> {
         let next = read(file)?;
@@ -141,7 +141,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Checks that the manifest of the moment says `what`: the pods of the demo are what it describes.
+    /// Checks that the current manifest contains `what`: the demo's pods are those that it describes.
     pub(crate) fn expect(&self, what: &str) -> Result<(), DemoError> {
         if self.current.contains(what) {
             return Ok(());
@@ -174,8 +174,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Asks `portolan` about the manifest in force, as node-a, and shows the first lines of what it says. Returns the
-    /// exit status and all of it.
+    /// Runs a `portolan` command on the current manifest, as node-a, and shows the first lines of its output. Returns
+    /// the exit status and the whole output.
     pub(crate) fn ask(
         &mut self,
         command: &'static str,
@@ -193,7 +193,7 @@ impl Stage {
         Ok((code, text))
     }
 
-    /// Runs a command that explains the manifest in force, on node-a: its exit status and output.
+    /// Runs a command that explains the current manifest, on node-a; returns its exit status and output.
     fn portolan(&self, command: &'static str, arguments: &[&str]) -> Result<(i32, String), DemoError> {
         let node = &self.lab.node_a;
         let path = examples().join(&self.file);
@@ -202,7 +202,7 @@ impl Stage {
         let output = Agent::command(node, &[arguments, &options].concat())?;
         match output.status.code() {
             Some(code @ (0 | 1)) => {
-                // The name of the file is enough for the audience.
+                // The file's name is enough for the audience.
                 let directory = format!("{}/", examples().display());
                 Ok((code, String::from_utf8_lossy(&output.stdout).replace(&directory, "")))
             }
@@ -210,7 +210,7 @@ impl Stage {
         }
     }
 
-    /// Writes the page of what was shown beside the binaries' directory, and returns its path.
+    /// Writes the page of the demo next to the directory of the binaries, and returns its path.
     pub(crate) fn write_page(&self, title: &str, map: &[&str]) -> Result<PathBuf, DemoError> {
         let binary = binary()?;
         let target = binary.parent().and_then(Path::parent).unwrap_or(Path::new("."));
@@ -221,7 +221,7 @@ impl Stage {
         }
     }
 
-    /// States what the act should have shown, and whether it did.
+    /// States what the act should have shown, and whether it was shown.
     pub(crate) fn claim(&mut self, claim: &str, holds: bool) {
         self.story.add(Scene::Claim(claim.to_owned(), holds));
         if holds {
@@ -232,7 +232,7 @@ impl Stage {
         }
     }
 
-    /// The claims that did not hold; the agents' words with them.
+    /// The claims that did not hold; if there are any, prints the agents' stderr.
     pub(crate) fn failures(&self) -> &[String] {
         if !self.failures.is_empty() {
             for (agent, node) in self.agents.iter().zip(self.lab.nodes()) {
@@ -251,7 +251,7 @@ pub(crate) fn counts<'a>(answers: &'a [Answer], servers: &[&'a str]) -> Vec<(&'a
     servers.iter().map(count).collect()
 }
 
-/// Runs `portolan diff` on a node: whether the kernel equals the manifests, and what differs.
+/// Runs `portolan diff` on a node; returns whether the kernel equals the manifests, and the differences.
 fn diff(node: &Node, manifests: &Path) -> Result<(bool, Vec<String>), DemoError> {
     let path = manifests.to_string_lossy();
     let arguments =
@@ -271,7 +271,7 @@ fn read(file: &str) -> Result<String, DemoError> {
     fs::read_to_string(&path).map_err(|error| DemoError::Manifest(path, error))
 }
 
-/// Where the manifests are.
+/// The directory of the manifests.
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo")
 }

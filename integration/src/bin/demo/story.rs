@@ -1,4 +1,4 @@
-//! The acts as one HTML page that needs nothing else: what was said, changed, sent and drawn.
+//! The acts as one self-contained HTML page: what was said, changed, sent and drawn.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use portolan_rules::picture::PAGE_STYLE;
@@ -30,13 +30,13 @@ pub(crate) enum Scene {
 }
 
 impl Story {
-    /// Opens an act.
+    /// Begins an act.
     pub(crate) fn act(&mut self, title: String, tale: &[&str]) {
         let tale = tale.iter().map(|&line| line.to_owned()).collect();
         self.acts.push(Act { title, tale, scenes: Vec::new() });
     }
 
-    /// Adds a part to the act.
+    /// Adds a part to the current act.
     pub(crate) fn add(&mut self, scene: Scene) {
         if let Some(act) = self.acts.last_mut() {
             act.scenes.push(scene);

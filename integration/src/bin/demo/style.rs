@@ -1,4 +1,4 @@
-//! Colours, when the terminal has them and `NO_COLOR` does not forbid them.
+//! Colours, if the terminal supports them and `NO_COLOR` does not forbid them.
 
 use std::io::IsTerminal;
 

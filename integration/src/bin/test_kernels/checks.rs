@@ -1,5 +1,5 @@
-//! What is checked in each virtual machine: tests that there are anyway, chosen so that all of them take minutes where
-//! everything is emulated.
+//! The checks in each virtual machine: existing tests, chosen so that all of them take minutes even though everything
+//! is emulated.
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +13,13 @@ use crate::Error;
 
 /// Tests of one executable.
 pub struct Tests {
-    /// The executable, by the name of the target that it is built from.
+    /// The executable, by the name of its target.
     pub executable: &'static str,
     /// Their names.
     pub names: &'static [&'static str],
 }
 
-/// A row of the table: what it says, and the tests that must pass.
+/// A row of the table: its text, and the tests that must pass.
 pub const CHECKS: &[(&str, &[Tests])] = &[
     (
         "what is written is read back; the probe",
@@ -128,9 +128,9 @@ pub const CHECKS: &[(&str, &[Tests])] = &[
 pub struct Executables(pub BTreeMap<String, PathBuf>);
 
 impl Executables {
-    /// Builds them, with the cargo that runs this program, and puts a copy of this program into the directory.
+    /// Builds the executables with the cargo that runs this program, and copies this program into the directory.
     pub fn build(directory: &Path) -> Result<Self, Error> {
-        // Building may replace the file.
+        // The build may replace the file.
         let guest = directory.join(GUEST);
         std::fs::copy("/proc/self/exe", &guest)?;
         let mut executables = BTreeMap::from([(GUEST.to_owned(), guest)]);
@@ -138,7 +138,7 @@ impl Executables {
         let wanted: Vec<&str> = tests.chain(["portolan"]).collect();
         let tests = ["--test", "end_to_end", "--test", "kernel", "--test", "policies", "--test", "repair"];
         for arguments in [
-            // The whole workspace, as `make test` builds it: nothing is built twice for the sake of other features.
+            // The whole workspace, as `make test` builds it, so that nothing is built again with other features.
             [&["test", "--no-run", "--workspace"][..], &tests].concat(),
             vec!["build", "--workspace", "--bin", "portolan"],
         ] {
@@ -159,5 +159,5 @@ impl Executables {
     }
 }
 
-/// This program, as it is called in the virtual machine.
+/// The name of this program in the virtual machine.
 pub const GUEST: &str = "test_kernels";

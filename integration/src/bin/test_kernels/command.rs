@@ -1,10 +1,10 @@
-//! Runs programs and says what they said when they fail.
+//! Runs programs and reports their errors.
 
 use std::process::Command;
 
 use crate::Error;
 
-/// Runs a program to its end and gives its standard output.
+/// Runs a program to completion and returns its standard output.
 pub fn output(command: &mut Command) -> Result<String, Error> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;

@@ -1,4 +1,4 @@
-//! The first process of the virtual machine: runs the checks, writes what it finds, and ends the machine.
+//! The first process of the virtual machine: runs the checks, writes their outcomes, and ends the machine.
 
 use std::{
     fs::{self, File},
@@ -25,21 +25,22 @@ use crate::{
 const RESULTS: &str = "/dev/ttyS1";
 /// How long the tests of one executable may take.
 const LIMIT: Duration = Duration::from_mins(20);
-/// Bits of `/proc/sys/kernel/tainted` for a fault: a machine check, a bad page, an oops, a warning, a lock-up.
+/// Bits of `/proc/sys/kernel/tainted` that stand for faults: a machine check, a bad page, an oops, a warning, a
+/// lock-up.
 const FAULTS: u64 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
-/// What a fault begins with in the kernel's log.
+/// Words that begin a fault in the kernel's log.
 const WORDS: [&str; 6] =
     ["WARNING:", "BUG:", "Oops", "general protection fault", "Call Trace:", "refcount_t:"];
 /// Services of every kind.
 const SERVICES: &str = include_str!("services.yaml");
 const MANIFEST: &str = "/tmp/services.yaml";
 
-/// Runs everything. If it returns, the kernel ends the machine.
+/// Runs everything. If this returns, the kernel ends the machine.
 pub fn run() -> ExitCode {
     if let Err(error) = checks() {
         println!("test_kernels: {error}");
     }
-    // If that fails the kernel panics for want of a first process, which ends the machine as well.
+    // If this fails, the kernel panics because it has no first process, which ends the machine as well.
     let _ = reboot(RebootMode::RB_AUTOBOOT);
     ExitCode::FAILURE
 }
@@ -62,7 +63,7 @@ fn checks() -> Result<(), Error> {
     write(&Line::End)
 }
 
-/// Makes what every process expects of a machine.
+/// Prepares everything that processes expect of a machine.
 fn prepare() -> Result<(), Error> {
     for (kind, path) in
         [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp"), ("tmpfs", "/run")]
@@ -78,7 +79,7 @@ fn prepare() -> Result<(), Error> {
 /// A step of a check.
 type Step = (&'static str, fn() -> Result<(), Error>);
 
-/// Checks of the binary alone.
+/// Checks of the binary only.
 const STEPS: &[(&str, &[Step])] = &[
     ("without `numgen`: one line that names the option", &[("run --once", without_numgen)]),
     ("without `fib` over IPv6: a line, and IPv4 is served", &[("run --once", without_fib_over_ipv6)]),
@@ -94,7 +95,7 @@ const STEPS: &[(&str, &[Step])] = &[
     ),
 ];
 
-/// Takes one step after the other, until one fails.
+/// Runs one step after the other, until one fails.
 fn step_by_step(check: &str, steps: &[Step]) -> Line {
     let started = Instant::now();
     let (mut passed, mut failures) = (0, Vec::new());
@@ -130,7 +131,7 @@ fn without_fib_over_ipv6() -> Result<(), Error> {
         require(tables()? == ["table ip portolan"], &output)?;
         diff_is_empty()
     })?;
-    // What is there again is used from the next start on.
+    // A module that is available again is used from the next start on.
     second_family()
 }
 
@@ -144,7 +145,7 @@ fn second_family() -> Result<(), Error> {
 fn render() -> Result<(), Error> {
     let output = portolan("render", &[])?;
     require(output.status.success() && output.stderr.is_empty(), &output)?;
-    // Not loaded with nft: what Debian 12's makes of source ranges, the newest kernels refuse.
+    // Not loaded with nft: the newest kernels refuse what Debian 12's nft makes of source ranges.
     let text = String::from_utf8_lossy(&output.stdout);
     require(["table ip portolan {", "table ip6 portolan {"].iter().all(|table| text.contains(table)), &output)
 }
@@ -177,7 +178,7 @@ fn cleanup() -> Result<(), Error> {
     if left.is_empty() { Ok(()) } else { Err(format!("left: {}", left.join(", ")).into()) }
 }
 
-/// Whether the kernel has met no fault of its own.
+/// Checks that the kernel has met no fault.
 fn no_warning() -> Result<(), Error> {
     let tainted: u64 = fs::read_to_string("/proc/sys/kernel/tainted")?.trim().parse()?;
     let log = log()?;
@@ -197,17 +198,17 @@ fn log() -> Result<String, Error> {
         match file.read(&mut record) {
             Ok(length) => log += &String::from_utf8_lossy(&record[..length]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(log),
-            // Records that were overwritten meanwhile.
+            // Records that were overwritten in the meantime.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => log += "(some records are lost)\n",
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// What the kernel can do that not every kernel with which Portolan works can.
+/// Features of the kernel that Portolan does not require.
 fn features() -> Result<String, Error> {
     const BEYOND: [&str; 4] = ["owned-tables", "batch-acknowledgement", "batch-generation", "element-counts"];
-    // Twice: with tables there are sets to ask about.
+    // Twice: only with tables are there sets to ask about.
     portolan("run", &["--once"])?;
     let output = portolan("run", &["--once"])?;
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -216,14 +217,14 @@ fn features() -> Result<String, Error> {
     Ok(words.collect::<Vec<_>>().join(", "))
 }
 
-/// Runs a command of Portolan's on the manifest.
+/// Runs a `portolan` command on the manifest.
 fn portolan(command: &str, arguments: &[&str]) -> Result<Output, Error> {
     let common =
         ["-f", MANIFEST, "--hostname-override", "node-a", "--cluster-cidr", "10.128.0.0/16,fd00:10:128::/48"];
     Ok(program("portolan").arg(command).args(arguments).args(common).output()?)
 }
 
-/// The tables that there are, as nft names them.
+/// The existing tables, as nft names them.
 fn tables() -> Result<Vec<String>, Error> {
     Ok(ran("nft", &["list", "tables"])?.lines().map(str::to_owned).collect())
 }
@@ -247,7 +248,7 @@ fn require(holds: bool, output: &Output) -> Result<(), Error> {
     Err(format!("{}\n{}\n{errors}", output.status, text.join("\n")).into())
 }
 
-/// Has the kernel find no module of this name meanwhile.
+/// Hides the module of this name from the kernel during a check.
 fn without_module(name: &str, check: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let modules = Path::new("/lib/modules").join(release.trim()).join("kernel");
@@ -255,7 +256,7 @@ fn without_module(name: &str, check: impl FnOnce() -> Result<(), Error>) -> Resu
     let away = Path::new("/tmp").join(name);
     fs::copy(&module, &away)?;
     fs::remove_file(&module)?;
-    // An earlier check may have loaded it; if not, there is nothing to do.
+    // An earlier check may have loaded the module; if not, there is nothing to do.
     let _ = Command::new("/sbin/rmmod").arg(name).stderr(Stdio::null()).status();
     let outcome = check();
     fs::copy(&away, &module)?;
@@ -300,8 +301,8 @@ fn tested(check: &str, tests: &[Tests]) -> Line {
     Line::Outcome(Outcome { check: check.to_owned(), passed, all, failures, seconds })
 }
 
-/// Runs tests of one executable, one after the other: how many passed, and what they said. A test that is not there
-/// has not passed.
+/// Runs tests of one executable, one after the other; returns how many passed, and their output. A test that does not
+/// exist has not passed.
 fn test(tests: &Tests) -> Result<(usize, String), Error> {
     let path = "/tmp/test.log";
     let log = File::create(path)?;

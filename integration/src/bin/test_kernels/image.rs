@@ -1,5 +1,5 @@
-//! The initial RAM file system of a virtual machine: programs of this machine with their libraries, the kernel's
-//! modules, and nothing else.
+//! The initial RAM file system of a virtual machine: programs of this machine with their libraries, and the kernel's
+//! modules.
 
 use std::{
     collections::BTreeSet,
@@ -16,14 +16,14 @@ use crate::{
     packages::Kernel,
 };
 
-/// Programs that the tests start, and what loads modules when the kernel asks for them.
+/// Programs that the tests start, and the one that loads modules when the kernel requests them.
 const PROGRAMS: [&str; 5] = ["ip", "kmod", "nft", "prlimit", "setpriv"];
-/// Directories of modules that matter: netfilter, its checksums, and the cables between namespaces.
+/// Directories of the required modules: netfilter, its checksums, and the cables between namespaces.
 const MODULES: [&str; 5] = ["net", "lib", "crypto", "arch/x86/crypto", "drivers/net"];
-/// Which of the drivers: that is the largest directory.
+/// The required drivers; their directory is the largest.
 const DRIVERS: [&str; 3] = ["veth.ko", "dummy.ko", "ifb.ko"];
 
-/// What a virtual machine is started from.
+/// The files that a virtual machine is started from.
 pub struct Image {
     /// The kernel.
     pub kernel: PathBuf,
@@ -43,7 +43,7 @@ pub fn build(directory: &Path, kernel: &Kernel, executables: &Executables) -> Re
     let mut libraries = BTreeSet::new();
     for (name, path) in &executables.0 {
         let copy = root.join("bin").join(name);
-        // Symbols are most of it.
+        // Most of the file consists of symbols.
         output(Command::new("strip").arg("-o").arg(&copy).arg(path))?;
         libraries.extend(libraries_of(path)?);
     }
@@ -59,7 +59,7 @@ pub fn build(directory: &Path, kernel: &Kernel, executables: &Executables) -> Re
         symlink("/bin/kmod", root.join("sbin").join(name))?;
     }
     symlink(format!("/bin/{GUEST}"), root.join("init"))?;
-    // By which nft prints protocols and ports.
+    // nft uses them to print protocols and ports.
     for file in ["/etc/protocols", "/etc/services"].map(Path::new).iter().filter(|file| file.exists()) {
         copy(file, &root)?;
     }
@@ -70,7 +70,7 @@ pub fn build(directory: &Path, kernel: &Kernel, executables: &Executables) -> Re
     Ok(Image { kernel: boot_image(kernel)?, initrd })
 }
 
-/// The kernel itself; newer packages have it beside the modules.
+/// The kernel itself; newer packages contain it next to the modules.
 fn boot_image(kernel: &Kernel) -> Result<PathBuf, Error> {
     let release = kernel.release();
     let places = [format!("boot/vmlinuz-{release}"), format!("usr/lib/modules/{release}/vmlinuz")];
@@ -84,7 +84,7 @@ fn find(program: &str) -> Result<PathBuf, Error> {
     paths.find(|path| path.is_file()).ok_or_else(|| format!("{program} is not installed").into())
 }
 
-/// The libraries that a program is linked with, the dynamic linker among them.
+/// The libraries that a program is linked with, including the dynamic linker.
 fn libraries_of(program: &Path) -> Result<Vec<PathBuf>, Error> {
     let listed = output(Command::new("ldd").arg(program))?;
     let paths = listed.lines().filter_map(|line| {
@@ -143,7 +143,7 @@ fn copy_modules(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Packs a directory the way the kernel unpacks it.
+/// Packs a directory in the format that the kernel unpacks.
 fn pack(root: &Path, initrd: &Path) -> Result<(), Error> {
     let mut find =
         Command::new("find").args([".", "-print0"]).current_dir(root).stdout(Stdio::piped()).spawn()?;

@@ -9,13 +9,13 @@ use std::{
 
 use crate::{Error, image::Image, packages::Kernel, report::Report};
 
-/// How long one may take at most. On two idle cores it takes a few minutes.
+/// How long a virtual machine may run. On two idle cores, it takes a few minutes.
 const LIMIT: Duration = Duration::from_hours(1);
-/// The kernel's command line: to end with its first process, and not to take a slow machine for a stuck one.
+/// The kernel's command line: end with the first process, and do not mistake a slow machine for a stuck one.
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 rdinit=/init mitigations=off random.trust_cpu=1 nowatchdog \
                             rcupdate.rcu_cpu_stall_suppress=1 -- guest";
 
-/// Boots a kernel and waits until it has ended. What it says is kept in a file of its own.
+/// Boots a kernel and waits until the machine has ended. Its console output is kept in a file.
 pub fn boot(directory: &Path, kernel: &Kernel, image: &Image) -> Result<Report, Error> {
     let console = directory.join(format!("{}.log", kernel.release()));
     let results = directory.join(format!("{}.json", kernel.release()));

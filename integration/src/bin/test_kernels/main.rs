@@ -1,5 +1,5 @@
-//! Boots Debian's kernels in QEMU, one after the other and without hardware support, and checks in each that Portolan
-//! works: what it writes is taken and read back, packets arrive, and the kernel has nothing to say about it.
+//! Boots Debian's kernels in QEMU, one after the other and without hardware support, and checks that Portolan
+//! works on each: its rules are accepted and read back, packets arrive, and the kernel logs no fault.
 //!
 //! Prints a table in Markdown. Exit status 0 if everything passed on every kernel.
 
@@ -17,10 +17,10 @@ use clap::{Parser, Subcommand};
 
 use checks::Executables;
 
-/// What went wrong before or after the checks themselves, in words.
+/// What went wrong before or after the checks themselves.
 type Error = Box<dyn std::error::Error>;
 
-/// The series that are tested, each in its latest version, besides the newest kernel of all.
+/// The series that are tested, each in its latest version, in addition to the newest kernel of all.
 const SERIES: [&str; 3] = ["5.10", "6.1", "6.12"];
 
 #[derive(Parser)]
@@ -38,7 +38,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// What runs in the virtual machine, as its first process
+    /// Runs as the first process in the virtual machine
     #[command(hide = true)]
     Guest,
 }
@@ -83,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
     Ok(reports.iter().all(|(_, report)| report.has_passed()))
 }
 
-/// Where packages, images and logs are kept: beside the directory of the running executable.
+/// The directory for packages, images and logs: next to the directory of the running executable.
 fn directory() -> Result<PathBuf, Error> {
     let executable = std::env::current_exe()?;
     let target = executable.ancestors().nth(2).ok_or("the executable has no directory")?;

@@ -1,7 +1,7 @@
-//! Debian's kernels: which there are, and their packages, from the sources that this machine's apt has.
+//! Debian's kernels: the available versions and their packages, from the sources of this machine's apt.
 //!
-//! A private directory of apt's lists the other suites of the same archives. Nothing of it touches the machine's own
-//! lists or packages.
+//! A private apt directory lists the other suites of the same archives. It does not affect the machine's own lists or
+//! packages.
 
 use std::{
     collections::BTreeSet,
@@ -12,21 +12,21 @@ use std::{
 
 use crate::{Error, command::output};
 
-/// Stands for the newest kernel of all.
+/// The name for the newest kernel of all.
 pub const NEWEST: &str = "newest";
-/// Depends on a suite's present kernel for virtual machines, which has all of netfilter and few drivers.
+/// Depends on a suite's current kernel for virtual machines, which has all of netfilter and few drivers.
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
-/// Debian's releases with the series that are tested, and where the newest kernels are.
+/// Debian's releases that have the tested series and the newest kernels.
 const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
 
-/// A kernel, unpacked.
+/// An unpacked kernel.
 #[derive(Debug)]
 pub struct Kernel {
-    /// Its version as Debian counts: `6.1.192`.
+    /// Its version in Debian's numbering: `6.1.192`.
     pub version: String,
     /// The name of its package.
     pub package: String,
-    /// What is in the package.
+    /// The directory with the contents of the package.
     pub root: PathBuf,
 }
 
@@ -37,7 +37,7 @@ impl Kernel {
     }
 }
 
-/// Downloads and unpacks the latest kernel of each of these series; an error names all that cannot be had.
+/// Downloads and unpacks the latest kernel of each of these series; an error names all that are unavailable.
 pub fn fetch(directory: &Path, wanted: &[String]) -> Result<Vec<Kernel>, Error> {
     let apt = Apt::new(&directory.join("apt"))?;
     apt.update();
@@ -60,7 +60,7 @@ pub fn fetch(directory: &Path, wanted: &[String]) -> Result<Vec<Kernel>, Error> 
     chosen.iter().map(|version| apt.unpack(directory, version)).collect()
 }
 
-/// apt with lists of its own.
+/// apt with its own lists.
 struct Apt {
     root: PathBuf,
 }
@@ -96,7 +96,7 @@ impl Apt {
         command
     }
 
-    /// Reads the lists. A suite that is no longer or not yet there is one without kernels.
+    /// Reads the lists. A suite that does not exist yet or any more has no kernels.
     fn update(&self) {
         eprintln!("Reading the lists of Debian's suites");
         let _ = self.command("apt-get").args(["update", "-qq"]).stderr(Stdio::null()).status();
@@ -116,7 +116,7 @@ impl Apt {
         Ok(value.unwrap_or_default().to_owned())
     }
 
-    /// The packages with the kernel and its modules that a package of this version depends on.
+    /// The packages with the kernel and its modules on which a package of this version depends.
     fn parts(&self, package: &str, version: &str) -> Result<Vec<(String, String)>, Error> {
         let depends = self.field(package, version, "Depends")?;
         let parts = depends.split(',').filter_map(|one| {
@@ -138,7 +138,7 @@ impl Apt {
             parts.first().ok_or_else(|| format!("{META_PACKAGE} {version} has no kernel"))?;
         let root = directory.join(image);
         let mut packages = BTreeSet::from([(image.clone(), version.clone())]);
-        // Newer packages of a kernel consist of others.
+        // Newer packages of a kernel consist of other packages.
         packages.extend(self.parts(image, version)?);
         let number = version.split(['-', '+']).next().unwrap_or(version).to_owned();
         let kernel = Kernel { version: number, package: image.clone(), root };
@@ -163,7 +163,7 @@ impl Apt {
     }
 }
 
-/// apt's sources: of the archives that this machine's apt knows as Debian's, the suites with kernels.
+/// apt's sources: the suites with kernels, in the archives that this machine's apt knows as Debian's.
 fn sources() -> Result<String, Error> {
     let format = "$(LABEL)\t$(REPO_URI)";
     let targets =
@@ -173,7 +173,7 @@ fn sources() -> Result<String, Error> {
         archives.find(|(l, _)| *l == label).map(|(_, uri)| uri)
     };
     let Some(debian) = archive("Debian") else {
-        return Err("apt has no source of Debian's on this machine (/etc/apt/sources.list.d)".into());
+        return Err("apt has no Debian source on this machine (/etc/apt/sources.list.d)".into());
     };
     let mut suites = vec![(debian, "sid".to_owned())];
     for release in RELEASES {

@@ -1,4 +1,4 @@
-//! What a virtual machine found, and the table of all.
+//! The results of virtual machines, and the table of all results.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -12,9 +12,9 @@ use crate::packages::Kernel;
 pub enum Line {
     /// The outcome of a check.
     Outcome(Outcome),
-    /// What the kernel can do besides what is needed.
+    /// Features of the kernel that Portolan does not require.
     Features(String),
-    /// It has done everything.
+    /// All checks are done.
     End,
 }
 
@@ -25,7 +25,7 @@ pub struct Outcome {
     pub check: String,
     /// How many tests, or steps, passed.
     pub passed: usize,
-    /// How many should have.
+    /// How many tests or steps there are.
     pub all: usize,
     /// What went wrong.
     pub failures: Vec<String>,
@@ -40,7 +40,7 @@ impl Outcome {
     }
 }
 
-/// What a virtual machine found.
+/// The results of one virtual machine.
 #[derive(Debug, Default)]
 pub struct Report {
     outcomes: Vec<Outcome>,
@@ -50,7 +50,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads what a virtual machine wrote.
+    /// Reads the lines that a virtual machine wrote.
     pub fn read(text: &str, took: Duration) -> Self {
         let mut report = Self { took, ..Self::default() };
         for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
@@ -63,7 +63,7 @@ impl Report {
         report
     }
 
-    /// Whether the virtual machine came to its end.
+    /// Whether the virtual machine completed its checks.
     pub const fn is_complete(&self) -> bool {
         self.is_complete
     }
@@ -73,7 +73,7 @@ impl Report {
         self.is_complete && !self.outcomes.is_empty() && self.outcomes.iter().all(Outcome::has_passed)
     }
 
-    /// Says on standard error what took how long and what failed.
+    /// Prints to standard error how long each check took and what failed.
     pub fn explain(&self) {
         for outcome in &self.outcomes {
             let Outcome { check, passed, all, failures, seconds } = outcome;

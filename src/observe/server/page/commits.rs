@@ -54,7 +54,7 @@ const fn why(cause: Cause) -> &'static str {
     match cause {
         Cause::Start => "at the start",
         Cause::Change => "because something changed",
-        Cause::Retry => "because the last one failed or left something to do",
+        Cause::Retry => "because the last commit failed or left something to do",
         Cause::Repair => "because another process had changed the tables",
         Cause::Period => "because everything is compared from time to time",
     }
