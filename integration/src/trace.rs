@@ -3,7 +3,8 @@
 //! The cluster has nodes in three zones; Services, each with a Deployment, most of them small and few
 //! large; and EndpointSlices as their controller maintains them: at most 100 endpoints each, filled before another one
 //! is created, and written once for everything that happened to a Service until its turn came. The controller handles
-//! one Service every two milliseconds, as five workers do that wait ten for each write. Four phases follow one another:
+//! one Service every two milliseconds, as five workers do that wait ten milliseconds for each write. Four phases
+//! follow one another:
 //!
 //! | phase | what happens |
 //! |---|---|

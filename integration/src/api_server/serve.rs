@@ -206,7 +206,7 @@ async fn serve(
         let resource = target.resource.map_or("events", Resource::name);
         return Err(Refusal::forbidden(user, if verb == Verb::Watch { "watch" } else { "list" }, resource));
     }
-    // A list of one exact version is answered as if that version were forgotten, unless a reply is prepared for it.
+    // Where replies are prepared, a list of one exact version without a reply of its own is answered with 410.
     let is_exact = request.query.get("resourceVersionMatch").is_some_and(|matching| matching == "Exact");
     let reply = target.resource.and_then(|resource| {
         let mut replies = shared.replies();

@@ -20,7 +20,7 @@ pub(super) const PROTOCOL: i32 = 132;
 
 const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
-/// A parameter type whose high bits tell a receiver that does not know it to skip it (RFC 9260 §3.2.1).
+/// A parameter type with high bits by which receivers that do not know the type skip the parameter (RFC 9260 §3.2.1).
 const GREETING: u16 = 0xbeef;
 const VERIFICATION_TAG: u32 = 0x706f_7274;
 
