@@ -164,7 +164,7 @@ impl Synthetic {
         service
     }
 
-    /// The slices of Service `n`: each of one family, with at most [`IN_SLICE`] endpoints.
+    /// The slices of Service `n`: each of one family, with at most 100 endpoints.
     pub fn slices(&self, n: u32) -> Vec<EndpointSlice> {
         let node = intern(if self.is_local(n) { NODE } else { "other" });
         let mut addresses = vec![self.endpoints(n).iter().map(SocketAddr::ip).collect::<Vec<_>>()];

@@ -74,7 +74,7 @@ impl Namespace {
             ("net/ipv6/icmp/ratelimit", "0"),
             // A server that remembers a connection it has closed drops the first packet of a new connection from the
             // same address and port if its timestamp is older, as the timestamp of another masqueraded client may be.
-            // Besides, a client that connects all the time does not run out of ports.
+            // It also keeps a client that connects all the time from running out of ports.
             ("net/ipv4/tcp_max_tw_buckets", "0"),
         ] {
             namespace.sysctl(key, value)?;

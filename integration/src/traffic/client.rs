@@ -142,7 +142,7 @@ impl Client {
         socket.connect(&target.into())?;
         let socket = UdpSocket::from(socket);
         match socket.send(b"who are you?") {
-            // What a local process gets when its own packet is rejected; the actual reason follows at once.
+            // The error that a local process gets when its own packet is rejected; the actual reason follows at once.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             sent => drop(sent?),
         }

@@ -376,7 +376,7 @@ impl Flow {
             self.socket.set_mark(REQUESTED)?;
         } else {
             match self.socket.send(b"?") {
-                // What a local process gets when its own packet is rejected; the actual reason follows at once.
+                // The error that a local process gets when its own packet is rejected; the actual reason follows at once.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
                 sent => drop(sent?),
             }
