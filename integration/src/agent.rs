@@ -92,8 +92,8 @@ impl Agent {
         Self::spawn_from(node, &[], ("--kubeconfig", kubeconfig), arguments)
     }
 
-    /// [`Agent::spawn_in_cluster`] through another program, which must exec the agent in the end: `["env",
-    /// "NAME=value"]`.
+    /// [`Agent::spawn_in_cluster`] through another program, which must exec the agent in the end:
+    /// `["env", "NAME=value"]`.
     pub fn spawn_in_cluster_by(
         node: &Node,
         program: &[&str],
