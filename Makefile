@@ -1,14 +1,14 @@
-# Everything a contributor or CI runs. `make demo` and `make test` install what Debian has and is missing.
+# Everything that contributors and CI run. `make demo` and `make test` install missing Debian packages.
 CARGO ?= cargo
 PACKAGES = gcc binutils libc6-dev pkg-config libnftnl-dev libmnl-dev nftables iptables iproute2 procps systemd \
 	chromium chromium-driver fish zsh
 IMAGE_PACKAGES = buildah mmdebstrap nftables
 KERNEL_PACKAGES = qemu-system-x86 kmod cpio binutils
 
-# How much `make soak` does: random clusters for the simulator, and connections through the kernel; and from which seed.
+# How many random clusters `make soak` simulates, how many connections it makes through the kernel, and the seed.
 CASES ?= 20000
 PROBES ?= 200000
-# For how many seconds it asks the agent random questions.
+# For how many seconds `make soak` asks the agent random questions.
 FUZZ ?= 600
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 # Arguments of `make bench`: also --sizes 1000,10000 --rows cold,changes --full.
@@ -19,10 +19,10 @@ BENCH_CLUSTER ?= --json integration/figures/cluster.json
 BENCH_TRACE ?= --json integration/figures/trace.json
 # Which kernels `make test-kernels` boots, such as 5.10,newest; all of them by default.
 KERNELS ?=
-# The version of cargo-deny that `make lint` uses; it is built once, into target/tools.
+# The version of cargo-deny that `make lint` uses. It is built once, into target/tools.
 DENY_VERSION = 0.20.2
 DENY = target/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
-# How `make check-image` builds the binary; dev is faster to build.
+# The cargo profile with which `make check-image` builds the binary; dev builds faster.
 PROFILE ?= release
 
 .PHONY: help demo test test-kernels lint deny advisories soak bench bench-peers bench-cluster bench-trace bench-docs generate pictures image check-image dist check-dist packages
@@ -46,10 +46,10 @@ test-kernels: packages ## the binary and its tests on Debian's kernels, emulated
 	$(CARGO) build --quiet --workspace --bins
 	$(or $(CARGO_TARGET_DIR),target)/debug/test_kernels $(if $(KERNELS),--kernels $(KERNELS))
 
-# Where libnftnl and libmnl are missing, any directory stands for theirs: what is only checked is not linked.
+# Without libnftnl and libmnl, any directory serves as their library directory: clippy and rustdoc do not link.
 UNLINKED = $(shell pkg-config --exists libnftnl libmnl 2>/dev/null || echo LIBNFTNL_LIB_DIR=$(CURDIR) LIBMNL_LIB_DIR=$(CURDIR))
 
-lint: deny ## formatting, clippy, documentation, licences and sources of dependencies; needs cargo alone
+lint: deny ## formatting, clippy, documentation, licences and sources of dependencies; needs only cargo
 	$(CARGO) fmt --all --check
 	$(UNLINKED) $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	$(UNLINKED) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
@@ -60,13 +60,13 @@ deny: $(DENY) ## licences, duplicates and sources of dependencies
 advisories: $(DENY) ## what RustSec has published about dependencies; needs the network
 	$(DENY) --locked check advisories
 
-# Without optimization: it is quicker to build so, and runs for a second.
+# Without optimization, which builds faster: cargo-deny runs for only a second.
 $(DENY):
 	$(CARGO) install --quiet --locked --debug --root target/tools/cargo-deny-$(DENY_VERSION) \
 		--target-dir target/tools/build cargo-deny@$(DENY_VERSION)
 	rm -r target/tools/build
 
-soak: packages ## random clusters for as long as it is worth leaving a machine alone with
+soak: packages ## many more random cases, with another seed each time
 	@echo "SEED=$(SEED)"
 	PROPTEST_RNG_SEED=$(SEED) PROPTEST_CASES=$(CASES) $(CARGO) test --release -p portolan-rules
 	PORTOLAN_LOOP_SEED=$(SEED) PORTOLAN_LOOP_PROBES=$(PROBES) $(CARGO) test --release -p portolan-integration --test loop -- --nocapture
@@ -84,12 +84,12 @@ bench-cluster: packages ## the agent against an API server: bytes, CPU, memory, 
 	$(CARGO) build --release --quiet --workspace --bins
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_cluster -- $(BENCH_CLUSTER)
 
-bench-trace: packages ## the agent while much happens in a cluster of 5,000 nodes, at recorded and at ten times the speed
+bench-trace: packages ## the agent in a busy cluster of 5,000 nodes, at recorded speed and at ten times that speed
 	mkdir -p integration/figures
 	$(CARGO) build --release --quiet --workspace --bins
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_trace -- $(BENCH_TRACE)
 
-bench-peers: packages ## the same Services as kube-proxy has them: packets, load, changes, and a picture
+bench-peers: packages ## the same Services in kube-proxy's rules and in ours: packets, load, changes, and a picture
 	mkdir -p integration/figures
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_packets -- --json integration/figures/packets.json
 	$(CARGO) run --release --quiet -p portolan-integration --bin bench_packets -- \
@@ -101,11 +101,11 @@ pictures: ## draw the pictures of the documents
 	$(CARGO) build --quiet --bin portolan
 	PATH=$(abspath $(or $(CARGO_TARGET_DIR),target))/debug:$$PATH docs/draw.sh
 
-bench-docs: ## write the figures that were measured last into the documents
+bench-docs: ## write the latest figures into the documents
 	$(CARGO) build --quiet -p portolan-integration --bins
 	$(CARGO) run --quiet -p portolan-integration --bin bench_docs
 
-generate: ## write the documents and the chart's files that are made from the options, the values and the metrics
+generate: ## write the documents and chart files that are generated from the options, the values and the metrics
 	$(CARGO) build --quiet --bin portolan
 	PORTOLAN_UPDATE_DOCS=1 $(CARGO) test --quiet -p portolan-integration --test configuration document
 	PORTOLAN_UPDATE_DOCS=1 $(CARGO) test --quiet -p portolan-integration --test packaging generated
@@ -127,8 +127,8 @@ check-dist: packages ## pack the binary as it is built for tests, and check what
 	$(CARGO) build --quiet --bin portolan
 	docker/check-dist.sh
 
-# Only if something is missing: a machine that has everything needs neither root nor the network for this.
-# promtool comes alone: the package that has it would start a Prometheus server.
+# Installs only what is missing: a machine that has everything needs neither root nor the network.
+# promtool is extracted from its package: installing the package would start a Prometheus server.
 packages:
 	$(call install,$(PACKAGES))
 	@command -v promtool >/dev/null || { set -e; directory=$$(mktemp -d); chmod 755 $$directory; cd $$directory; \

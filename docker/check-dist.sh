@@ -1,7 +1,7 @@
 #!/bin/sh
-# Packs the binary that is built already, unpacks the packages, and checks what is in them and that it starts.
+# Packs a binary that is already built, unpacks the packages, and checks their contents and that the binary starts.
 #
-# BINARY is the binary to pack, target/debug/portolan unless given; with DIST=DIRECTORY the packages there are checked.
+# BINARY is the binary to pack, target/debug/portolan by default. With DIST=DIRECTORY, checks the packages there.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -10,7 +10,7 @@ fail() { echo "check-dist: $*" >&2; exit 1; }
 
 if [ -z "${DIST:-}" ]; then
     DIST=$work/dist
-    # Fast rather than small.
+    # Prefers speed to size.
     BINARY=${BINARY:-${CARGO_TARGET_DIR:-target}/debug/portolan} GZIP_LEVEL=1 docker/dist.sh "$DIST"
 fi
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -22,7 +22,8 @@ architecture=$(dpkg --print-architecture)
 commands=$(sed -n 's/^| `portolan \([a-z-]*\).*/\1/p' docs/commands.md | sort -u)
 [ -n "$commands" ] || fail "docs/commands.md names no commands"
 
-# The tree $1 starts, and has what belongs to it; the name of the licence is $2, the folder of zsh's completions $3.
+# Checks that the binary in tree $1 starts and that no file is missing; $2 is the licence's name, $3 the folder of zsh's
+# completions.
 check_tree() {
     [ "$("$1/bin/portolan" --version)" = "portolan $version" ] || fail "$1/bin/portolan is of another version"
     for file in share/bash-completion/completions/portolan "share/zsh/$3/_portolan" \
@@ -35,7 +36,7 @@ check_tree() {
     for page in portolan $(echo "$commands" | sed 's/^/portolan-/'); do
         gzip -dcf "$1/share/man/man1/$page".1* | grep -q '^\.TH' || fail "$1 has no manual page $page"
     done
-    # Completions that bash can read, and that know the commands.
+    # bash can load the completions.
     bash -c '. "$1" && complete -p portolan' bash "$1/share/bash-completion/completions/portolan" > /dev/null ||
         fail "$1: the completions of bash do not load"
     [ -z "$(find "$1" -perm /022)" ] || fail "$1 has files that others may write"
@@ -52,14 +53,14 @@ check_tree "$work/deb/usr" copyright vendor-completions
 grep -q '^ExecStart=/usr/bin/portolan ' "$work/deb/usr/lib/systemd/system/portolan.service" || fail "the package's unit starts something else"
 [ "$(dpkg-deb -f "$deb" Version Architecture | sed 's/.*: //' | paste -sd' ')" = "$version $architecture" ] ||
     fail "the package is of another version or architecture"
-# What it depends on is what its binary links, and is installed here.
+# The package's dependencies are the libraries that its binary links, and are installed here.
 depends=$(dpkg-deb -f "$deb" Depends)
 for package in $(echo "$depends" | sed 's/([^)]*)//g; s/,/ /g'); do
     dpkg -s "$package" > /dev/null 2>&1 || fail "the package depends on $package, which is not installed"
 done
 echo "$depends" | grep -q 'libc6 (>= [0-9]' || fail "the package depends on no version of libc6: $depends"
 [ -z "$(dpkg-deb -c "$deb" | awk '$2 != "root/root"')" ] || fail "the package has files of another owner"
-# Installed in a directory of its own, by dpkg itself, with what it depends on taken for granted.
+# dpkg installs the package in a separate directory, without checking dependencies.
 mkdir -p "$work/root/var/lib/dpkg/info" "$work/root/var/lib/dpkg/updates"
 : > "$work/root/var/lib/dpkg/status"
 dpkg --root="$work/root" --force-depends --force-not-root --force-script-chrootless --log=/dev/null -i "$deb" > "$work/log" 2>&1 ||

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the image from its Dockerfile and checks what is in it and what it can do. Needs root, cargo, nft, and of
-# Debian's packages buildah and mmdebstrap; no container registry, no daemon. In place of the Rust image, which a
-# registry would have, the builder is a fresh Debian 12 into which this machine's toolchain is mounted.
+# Builds the image from its Dockerfile and checks what it contains and what it can do. Needs root, cargo, nft, and
+# Debian's packages buildah and mmdebstrap; no container registry, no daemon. In place of the Rust image, which would
+# come from a registry, the builder is a fresh Debian 12 into which this machine's toolchain is mounted.
 #
 # PROFILE=dev builds faster; STORAGE is where images are kept.
 set -eu
@@ -17,7 +17,7 @@ say() { echo "check-image: $*"; }
 fail() { say "$*" >&2; exit 1; }
 finish() {
     [ -z "$container" ] || buildah rm "$container" > /dev/null
-    # Those that this build's images replaced.
+    # Removes the images that this build replaced.
     buildah rmi --prune > /dev/null 2>&1 || true
     rm -rf "$work"
 }
@@ -44,7 +44,7 @@ buildah build --quiet --no-cache --force-rm --isolation chroot --network host --
 container=$(buildah from portolan)
 root=$(buildah mount "$container")
 
-# Nothing but the binary, what it links, certificates and licences. A shell, or nft, would be listed here.
+# Only the binary, the libraries that it links, certificates and licences. A shell or nft would be reported here.
 for file in $(cd "$root" && find . ! -type d | sort); do
     case $file in
         ./usr/local/bin/portolan | ./usr/share/doc/*/copyright) ;;
@@ -63,7 +63,7 @@ entrypoint=$(buildah inspect \
     --format '{{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.Cmd}} {{.OCIv1.Config.User}}' "$container")
 [ "$entrypoint" = "[/usr/local/bin/portolan] [run] 0:0" ] || fail "it starts $entrypoint"
 
-# Every library is found, and nothing is written: in a network namespace, on a root that is read-only.
+# In a network namespace, on a read-only root: every library is found, and nothing is written.
 unshare --net --mount sh -euc '
     mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"
     chroot "$1" /usr/local/bin/portolan --version
@@ -73,7 +73,7 @@ unshare --net --mount sh -euc '
     ! nft list tables | grep -q portolan
 ' sh "$root" "$manifest" "$work/log" || { cat "$work/log" >&2; fail "it does not run on a read-only root"; }
 
-# NET_ADMIN is enough, under buildah's seccomp profile, and is needed.
+# NET_ADMIN is sufficient, under buildah's seccomp profile, and necessary.
 run_with() {
     printf '[containers]\ndefault_capabilities = [%s]\n' "$1" > "$work/containers.conf"
     export CONTAINERS_CONF="$work/containers.conf"

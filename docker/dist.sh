@@ -1,11 +1,11 @@
 #!/bin/sh
 # Packs a release for this machine's architecture: a tarball, a Debian package, the chart's package, checksums.
 #
-#   docker/dist.sh [DIRECTORY]     where they go; target/dist unless given
+#   docker/dist.sh [DIRECTORY]     writes them to DIRECTORY, target/dist by default
 #
-# Needs cargo, a C compiler with binutils, pkg-config, libnftnl, libmnl and dpkg-deb. The binary is built with libnftnl and
-# libmnl inside where the system has them as archives (Debian: libnftnl only); what it still links is glibc and the rest.
-# PROFILE=dev builds faster. With BINARY=FILE that binary is packed, and nothing is built. The same commit gives the same files.
+# Needs cargo, a C compiler with binutils, pkg-config, libnftnl, libmnl and dpkg-deb. libnftnl and libmnl are linked
+# statically if the system has their archives (Debian: libnftnl only); glibc and the rest are linked dynamically.
+# PROFILE=dev builds faster. BINARY=FILE packs that binary and builds nothing. The same commit gives the same files.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-target/dist}
@@ -17,7 +17,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 umask 022
 
-# A directory in which the linker finds a library, as an archive if there is one, and nothing else.
+# Prints a directory in which the linker finds only one library, as an archive if there is one.
 alone() {
     mkdir -p "target/static/$1"
     system=$(pkg-config --variable=libdir "$1")
@@ -36,14 +36,14 @@ if [ -z "${BINARY:-}" ]; then
     LIBMNL_LIB_DIR=$(alone libmnl)
     export LIBNFTNL_LIB_DIR LIBMNL_LIB_DIR
     profile=${PROFILE:-release}
-    # What `portolan version` says it was built from.
+    # The commit that `portolan version` shows.
     PORTOLAN_COMMIT=$(git rev-parse HEAD 2> /dev/null || true)
     export PORTOLAN_COMMIT
     cargo build --locked --profile "$profile" --target-dir target/static --bin portolan
     BINARY=target/static/$(echo "$profile" | sed 's/^dev$/debug/')/portolan
 fi
 
-# A tree for /usr or /usr/local.
+# Writes a tree for /usr or /usr/local.
 tree() {
     install -D "$BINARY" "$1/bin/portolan"
     strip "$1/bin/portolan"
@@ -59,14 +59,14 @@ tree() {
     install -D -m 644 docker/systemd/portolan.service "$1/lib/systemd/system/portolan.service"
     install -m 644 README.md CHANGELOG.md SECURITY.md LICENSE "$1/share/doc/portolan/"
     install -m 644 docs/*.md "$1/share/doc/portolan/docs/"
-    # The libraries' own licences go with what is linked with them.
+    # The licences of the libraries that the binary links.
     for library in libnftnl libmnl; do
         install -m 644 "/usr/share/doc/$library-dev/copyright" "$1/share/doc/portolan/copyright.$library"
     done
     install -D -m 644 docker/kustomize/base/config.conf "$1/share/doc/portolan/examples/config.conf"
 }
 
-# An archive of a directory below $work that depends on its files only.
+# Writes an archive of a directory below $work. It depends only on the directory's files.
 archive() {
     tar --create --directory "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" "$1" |
         gzip --no-name "-${GZIP_LEVEL:-9}" > "$2"
@@ -79,7 +79,7 @@ name=portolan-$version-linux-$architecture
 tree "$work/$name"
 archive "$name" "$out/$name.tar.gz"
 
-# The unit is written for /usr/local; a package belongs to /usr.
+# The unit is written for /usr/local; a package installs to /usr.
 deb=$work/deb
 tree "$deb/usr"
 sed -i 's#/usr/local/bin/#/usr/bin/#' "$deb/usr/lib/systemd/system/portolan.service"
@@ -87,7 +87,7 @@ mv "$deb/usr/share/zsh/site-functions" "$deb/usr/share/zsh/vendor-completions"
 mv "$deb/usr/share/doc/portolan/LICENSE" "$deb/usr/share/doc/portolan/copyright"
 gzip --no-name -9 "$deb"/usr/share/man/man1/*.1
 mkdir "$deb/DEBIAN"
-# With or without /usr: where a package has a library is not always where the linker finds it.
+# Tries the path with and without /usr: dpkg's path of a library may differ from the linker's.
 owner() { dpkg -S "$1" 2> /dev/null || dpkg -S "${1#/usr}" 2> /dev/null || dpkg -S "/usr$1"; }
 packages=$(ldd "$BINARY" | sed -n 's#.*=> \(/[^ ]*\) .*#\1#p' | while read -r library; do owner "$library"; done | cut -d: -f1 | sort -u)
 glibc=$(objdump -T "$BINARY" | sed -n 's/.*GLIBC_\([0-9.]*\).*/\1/p' | sort -V | tail -n 1)
@@ -117,7 +117,7 @@ cat > "$deb/DEBIAN/postinst" << 'EOF'
 set -e
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 EOF
-# The rules stay, so that Services go on; `portolan cleanup` removes them while the package is installed.
+# The rules stay, so that Services keep working; `portolan cleanup` removes them while the package is installed.
 cat > "$deb/DEBIAN/prerm" << 'EOF'
 #!/bin/sh
 set -e
@@ -127,7 +127,7 @@ chmod 755 "$deb/DEBIAN/postinst" "$deb/DEBIAN/prerm"
 (cd "$deb" && find usr -type f | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums)
 dpkg-deb --root-owner-group "-Zgzip" "-z${GZIP_LEVEL:-9}" --build "$deb" "$out/portolan_${version}_$architecture.deb" > /dev/null
 
-# As `helm package` makes it: one folder of the chart's name, without what .helmignore names.
+# The same as `helm package`: one folder with the chart's name, without the files that .helmignore names.
 mkdir "$work/chart"
 cp -r docker/helm/portolan "$work/chart/"
 (cd "$work/chart/portolan" && sed '/^#/d; /^$/d' .helmignore | xargs rm -r)

@@ -8,7 +8,7 @@
 {{- default .Release.Name .Values.fullnameOverride -}}
 {{- end -}}
 
-{{/* What selects the pods. */}}
+{{/* The labels that select the pods. */}}
 {{- define "portolan.labels" -}}
 app.kubernetes.io/name: {{ include "portolan.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -27,7 +27,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
-{{/* Where the kubelet's probes find the health server: on its port, and on loopback if it listens only there. */}}
+{{/* The kubelet's probes connect to the health server's port, on loopback if the server listens only there. */}}
 {{- define "portolan.probeTarget" -}}
 {{- $address := default "0.0.0.0:10256" .Values.config.healthzBindAddress -}}
 port: {{ regexFind "[0-9]+$" $address }}
