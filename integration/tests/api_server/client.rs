@@ -17,16 +17,16 @@ use tokio_rustls::rustls::{
 };
 
 const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 6443);
-/// How long an answer may take that takes milliseconds on an idle machine.
+/// The longest wait for an answer, which takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 pub const SERVICES: &str = "/api/v1/services";
 pub const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
-/// A server in a namespace of its own.
+/// A server in its own network namespace.
 pub struct Scene {
     pub server: ApiServer,
     namespace: Namespace,
-    /// How long answers are waited for.
+    /// The longest wait for an answer.
     pub patience: Duration,
 }
 
@@ -78,7 +78,7 @@ impl Scene {
         self.send(authority, method, url, &headers, body)
     }
 
-    /// Asks for an answer of this type.
+    /// Requests a response of this content type.
     pub fn accepting(&self, kind: &str, url: &str, token: Option<&str>) -> std::io::Result<Answer> {
         let authority = std::fs::read(self.server.kubeconfig().with_extension("crt"))?;
         let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
@@ -132,12 +132,12 @@ impl Answer {
         Ok(Self { status, headers, body, chunked, line: Vec::new() })
     }
 
-    /// The whole body.
+    /// Reads the whole body as JSON.
     pub fn json(self) -> Value {
         serde_json::from_str(&self.text()).unwrap()
     }
 
-    /// The same, whatever it is.
+    /// Reads the whole body as text.
     pub fn text(mut self) -> String {
         let length = self.headers.iter().find_map(|header| header.strip_prefix("content-length: ")).unwrap();
         let mut body = vec![0; length.parse().unwrap()];
@@ -145,8 +145,8 @@ impl Answer {
         String::from_utf8(body).unwrap()
     }
 
-    /// The next event of a watch; an error when the connection broke or nothing came for a while, `None` at
-    /// the end.
+    /// Returns the next event of a watch, or `None` at the end. It is an error if the connection breaks or nothing
+    /// comes for a while.
     pub fn event(&mut self) -> std::io::Result<Option<Value>> {
         assert!(self.chunked, "a watch is an answer without a length");
         while !self.line.contains(&b'\n') {
@@ -168,7 +168,7 @@ impl Answer {
         Ok(Some(serde_json::from_slice(&line).unwrap()))
     }
 
-    /// The next events, each as its type, the object's name and its version.
+    /// Returns the next events, each as type, object name and version.
     pub fn events(&mut self, count: usize) -> Vec<String> {
         let event = |_| {
             let event = self.event().unwrap().expect("the watch goes on");
@@ -184,7 +184,7 @@ impl Answer {
         (0..count).map(event).collect()
     }
 
-    /// Nothing comes for this long.
+    /// Whether nothing comes for this long.
     pub fn is_silent(&mut self, time: Duration) -> bool {
         self.body.get_ref().sock.set_read_timeout(Some(time)).unwrap();
         let outcome = self.event();

@@ -1,4 +1,4 @@
-//! What goes wrong on demand goes wrong as it should, and nothing else does.
+//! Injected faults of the test API server: each has its effect and no other.
 
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ fn requests_are_refused_delayed_or_left_hanging() {
     scene.patience = Duration::from_secs(10);
     let hanging = std::thread::scope(|scope| {
         let request = scope.spawn(|| scene.request("GET", SERVICES, Some("token-of-the-test"), ""));
-        assert_eq!(scene.get(SLICES).status, 200, "others are answered meanwhile");
+        assert_eq!(scene.get(SLICES).status, 200, "other requests are answered meanwhile");
         request.join().unwrap().err().unwrap().kind()
     });
     assert_eq!(hanging, std::io::ErrorKind::WouldBlock, "no answer, and no end");
@@ -68,14 +68,14 @@ fn watches_fall_silent_and_go_on() {
     scene.server.put(service("a", None));
     scene.server.send_bookmarks();
     assert!(watch.is_silent(SHORT));
-    assert!(scene.get(WATCH).is_silent(SHORT), "a new one as well");
+    assert!(scene.get(WATCH).is_silent(SHORT), "a new watch as well");
     assert_eq!(scene.get(SERVICES).status, 200, "but lists are answered");
     scene.server.silence_watches(false);
     assert_eq!(watch.events(1), ["ADDED a 1"]);
     scene.server.forget_watches();
     scene.server.put(service("b", None));
     assert!(watch.is_silent(SHORT));
-    assert_eq!(scene.get(WATCH).events(2), ["ADDED a 1", "ADDED b 2"], "a new one works");
+    assert_eq!(scene.get(WATCH).events(2), ["ADDED a 1", "ADDED b 2"], "a new watch works");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The test API server itself, asked over plain HTTP as its documentation says it answers.
+//! The test API server itself: its answers over plain HTTP are those that its documentation describes.
 
 mod client;
 mod faults;

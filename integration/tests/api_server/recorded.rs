@@ -1,4 +1,4 @@
-//! The test API server answers as a real one did.
+//! Compares the answers of the test API server with those recorded from a real one.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Scene};
 
-/// Documents in protobuf are not compared here; the source reads them, recorded and of this server alike.
+/// Whether a recording is not compared here. Tests of the source read documents in protobuf, both the recorded ones
+/// and this server's.
 fn is_left_out(recording: &Recording) -> bool {
     recording.is_protobuf()
 }
@@ -30,7 +31,7 @@ fn slice(addresses: &[&str]) -> Value {
     })
 }
 
-/// A server with what the real one had.
+/// A server with the objects of the real one.
 fn scene() -> Scene {
     let scene = Scene::new();
     let services = ["kubernetes", "recorded-1", "recorded-2", "recorded-3"];
@@ -41,12 +42,12 @@ fn scene() -> Scene {
     scene
 }
 
-/// Everything else that happens in a cluster: versions move on.
+/// A Node, stored only to increase the server's version.
 fn node() -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
 }
 
-/// The request, with a version of this server in place of one that the real server was at, and less time.
+/// The URL of the recorded request, with a version of this server in place of the real server's, and a shorter timeout.
 fn url(scene: &Scene, recording: &Recording) -> String {
     let newest = scene.get("/api/v1/services?limit=1").json()["metadata"].clone();
     let parameter = |parameter: &str| match parameter.split_once('=') {
@@ -69,12 +70,12 @@ fn url(scene: &Scene, recording: &Recording) -> String {
     }
 }
 
-/// What of a document must be the same: names of fields, and of a refusal all but the message.
+/// The parts of a document that must be equal: the names of fields, and everything but the message of a refusal.
 fn shape(document: &Value) -> Value {
     let keys = |value: &Value| -> BTreeSet<String> {
         value.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect()
     };
-    // What this or that client wrote is no matter of the server's.
+    // These fields depend on the client that wrote the object, not on the server.
     let metadata = |object: &Value| {
         let mut keys = keys(&object["metadata"]);
         keys.retain(|key| !matches!(&**key, "managedFields" | "labels" | "generation"));
@@ -106,7 +107,7 @@ fn shape(document: &Value) -> Value {
     json!({"kind": document["kind"], "version": document["apiVersion"], "metadata": metadata(document)})
 }
 
-/// The kinds of the events of a watch, bookmarks that follow each other as one.
+/// The kinds of the events of a watch; consecutive bookmarks count as one.
 fn kinds(events: &[Value]) -> Vec<Value> {
     let mut kinds: Vec<Value> = events
         .iter()
@@ -123,7 +124,7 @@ fn read(mut answer: Answer) -> Vec<Value> {
 #[test]
 fn every_recorded_request_is_answered_as_by_a_real_server() {
     let recordings = Recording::all();
-    assert!(recordings.len() > 25, "they are there");
+    assert!(recordings.len() > 25, "recordings are missing");
     let compared: Vec<_> = recordings.iter().filter(|recording| !is_left_out(recording)).collect();
     std::thread::scope(|scope| {
         for recording in compared {

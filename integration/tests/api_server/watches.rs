@@ -23,7 +23,7 @@ fn a_watch_sends_what_came_after_its_version() {
     let event = again.event().unwrap().unwrap();
     assert_eq!((&event["object"]["kind"], &event["object"]["apiVersion"]), (&json!("Service"), &json!("v1")));
     assert_eq!(again.events(1), ["DELETED a 4"]);
-    // What is yet to come is waited for, however old the rest.
+    // A watch from a future version sends nothing until that version has passed.
     let mut future = scene.get(&format!("{WATCH}&resourceVersion=5&allowWatchBookmarks=true"));
     scene.server.put(service("b", None));
     scene.server.send_bookmarks();
@@ -115,10 +115,10 @@ fn bookmarks_come_when_they_are_due_or_asked_for() {
     scene.server.put(node());
     assert_eq!(watch.events(2), ["BOOKMARK - 2", "BOOKMARK - 2"]);
     assert!(other.is_silent(Duration::from_millis(100)), "a watch that does not ask for them gets none");
-    // A version that the watch began from is no news.
+    // No bookmark is sent for the version from which the watch began.
     let mut same = scene.get(&format!("{WATCH}&resourceVersion=2&allowWatchBookmarks=true"));
     assert!(same.is_silent(Duration::from_millis(1_500)));
-    // The last comes before the end.
+    // The last bookmark comes before the end of the watch.
     let scene = Scene::new();
     let mut ends = scene.get(&format!("{WATCH}&resourceVersion=0&allowWatchBookmarks=true&timeoutSeconds=3"));
     scene.server.put(node());

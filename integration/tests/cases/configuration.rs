@@ -1,9 +1,9 @@
-//! Configuration files of kube-proxy as people have them: they start Portolan with what kube-proxy would have, and
-//! `--strict-config` refuses those with a mistake.
+//! Configuration files of kube-proxy as users have them: Portolan starts with the values that kube-proxy would use, and
+//! `--strict-config` refuses files with a mistake.
 
 use super::{case, command};
 
-/// Runs `run --show-config` with a case; gives the exit status, what is shown, and the warnings.
+/// Runs `run --show-config` with a case; returns the exit status, the shown configuration, and the warnings.
 fn shown(name: &str, more: &[&str]) -> (Option<i32>, String, String) {
     let output = command(&["run", "--show-config", "--config"]).arg(case(name)).args(more).output().unwrap();
     let [shown, said] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
@@ -19,7 +19,7 @@ fn is_accepted(name: &str, more: &[&str], values: &[&str]) {
     }
 }
 
-/// D3: kube-proxy warns as well, and goes on.
+/// kube-proxy also warns and continues.
 #[test]
 fn unknown_misplaced_and_doubled_fields_are_warned_of_and_refused_on_request() {
     for (name, warning, value) in [
@@ -44,14 +44,14 @@ fn unknown_misplaced_and_doubled_fields_are_warned_of_and_refused_on_request() {
     }
 }
 
-/// D4: with an empty mode, the section of kube-proxy's default mode is in force.
+/// With an empty mode, the section of kube-proxy's default mode takes effect.
 #[test]
 fn an_empty_mode_keeps_what_the_section_iptables_says() {
     let values = ["  masqueradeAll: true", "  masqueradeBit: 13", "  syncPeriod: 1m"];
     is_accepted("config-iptables-section.conf", &["--strict-config"], &values);
 }
 
-/// D5: one word more in the command is enough.
+/// One more flag in the command is enough.
 #[test]
 fn the_mode_of_the_file_is_overridden_by_the_flag() {
     let (code, _, said) = shown("config-mode-iptables.conf", &[]);
@@ -59,7 +59,7 @@ fn the_mode_of_the_file_is_overridden_by_the_flag() {
     is_accepted("config-mode-iptables.conf", &["--proxy-mode", "nftables"], &["mode: nftables"]);
 }
 
-/// D7: several documents, and a `ConfigMap`.
+/// In a file of several documents, and in a `ConfigMap`.
 #[test]
 fn the_configuration_is_found_in_what_people_have() {
     is_accepted("config-kubeadm-documents.yaml", &["--strict-config"], &["mode: nftables"]);

@@ -1,4 +1,4 @@
-//! `diff --from`: two states of files, Service by Service.
+//! `diff --from`: compares two states of files, Service by Service.
 
 use std::{fs, path::Path};
 
@@ -23,7 +23,7 @@ fn diff(old: &Path, new: &Path, arguments: &[&str]) -> Answer {
     command.arg("--from").arg(old).arg("-f").arg(new).args(arguments).output().unwrap().into()
 }
 
-/// The two states: a Service that changes, one that goes, one that comes, and one that stays.
+/// The two states: a changed Service, a removed one, an added one, and an unchanged one.
 fn states() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let both =
@@ -113,7 +113,7 @@ fn one_namespace_is_compared_alone() {
     assert!(answer.stdout.contains("3 of 4 Services differ"), "{}", answer.stdout);
     let shop = diff(&new, &new, &["-n", "shop"]);
     assert_eq!((shop.code, &*shop.stdout), (Some(0), "No difference from the earlier files: 1 Service\n"));
-    // A name that is not there would read as if everything were gone.
+    // Otherwise a misspelt namespace would look as if every Service were gone.
     let missing = diff(&old, &new, &["-n", "shpo"]);
     assert_eq!((missing.code, &*missing.stdout), (Some(2), ""));
     assert!(missing.stderr.contains("no Service of namespace shpo"), "{}", missing.stderr);

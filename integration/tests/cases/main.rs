@@ -1,5 +1,5 @@
-//! What people feed to Portolan, by mistake or as they have it: each file of `examples/cases` behaves as its first line
-//! or the test says, and no answer has the words of a parser.
+//! Input that users give to Portolan, correct or not: each file of `examples/cases` behaves as its first line or the
+//! test says, and no message contains the words of a parser.
 
 mod configuration;
 mod diff;
@@ -15,7 +15,7 @@ use std::{
 
 use portolan_integration::binary;
 
-/// What a command answered.
+/// The exit status and the output of a command.
 struct Answer {
     code: Option<i32>,
     stdout: String,
@@ -29,7 +29,7 @@ impl From<Output> for Answer {
     }
 }
 
-/// The path of a case.
+/// Returns the path of a case.
 fn case(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/cases").join(name);
     assert!(path.exists(), "{}", path.display());
@@ -47,7 +47,7 @@ fn on(name: &str, arguments: &[&str]) -> Answer {
     command(arguments).arg("-f").arg(case(name)).output().unwrap().into()
 }
 
-/// Runs a command with `-f -` and this on its standard input.
+/// Runs a command with `-f -` and this standard input.
 fn on_input(input: &[u8], arguments: &[&str]) -> Answer {
     let mut child = command(arguments)
         .args(["-f", "-"])
@@ -56,7 +56,7 @@ fn on_input(input: &[u8], arguments: &[&str]) -> Answer {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Small enough for a pipe.
+    // The input fits into the pipe's buffer.
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap().into()
 }

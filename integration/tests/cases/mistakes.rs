@@ -1,8 +1,8 @@
-//! What is no manifest: one line that says what it is, and what to do.
+//! Input that is not a manifest: one line says what it is, and what to do.
 
 use super::{Answer, case, command, on, on_input};
 
-/// Words of the parsers, which say nothing to people.
+/// Words of the parsers, which users do not understand.
 const PARSER_WORDS: [&str; 12] = [
     "budget",
     "DuplicateKeyPolicy",

@@ -1,4 +1,4 @@
-//! Manifests as people write them: what a cluster would assign has stand-ins, which are marked.
+//! Manifests as users write them: values that a cluster would assign have stand-ins, which are marked.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::{Answer, case, command, on, on_input};
 
 const MANIFEST: &str = "as-people-write-it.yaml";
 
-/// The words after each of these in a text, without the punctuation that follows.
+/// Returns the word after each occurrence of `before` in a text, without the punctuation that follows.
 fn words_after<'t>(text: &'t str, before: &str) -> Vec<&'t str> {
     let rest = text.split(before).skip(1);
     rest.filter_map(|rest| rest.split([' ', ',', '\n']).next()).collect()
@@ -60,7 +60,7 @@ fn stand_ins_do_not_depend_on_the_order_of_the_input() {
             "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{{spec} ports: [{{port: 80}}]}}}}\n"
         )
     };
-    // Few addresses, so that names meet and one has to go on.
+    // Few addresses, so that the hashes of names collide and some names need another address.
     let names: Vec<String> = (0..10).map(|i| format!("s{i}")).collect();
     let mut documents: Vec<String> = names.iter().map(|name| service(name, "type: LoadBalancer,")).collect();
     let taken = "10.96.0.9";
@@ -76,7 +76,7 @@ fn stand_ins_do_not_depend_on_the_order_of_the_input() {
     assert!(!addresses.contains(&taken));
     addresses.sort_unstable();
     addresses.dedup();
-    assert_eq!(addresses.len(), 10, "each has its own");
+    assert_eq!(addresses.len(), 10, "each Service has its own");
     for address in words_after(&forth.stdout, "load balancer address ") {
         assert!(address.starts_with("198.51.100."), "{address}");
     }
@@ -112,7 +112,7 @@ fn every_kind_of_workload_has_its_pods() {
         ("DaemonSet", "apps/v1", template.to_owned(), 2),
         ("Job", "batch/v1", format!("parallelism: 2, {template}"), 2),
         ("CronJob", "batch/v1", format!("jobTemplate: {{spec: {{{template}}}}}"), 1),
-        // Those in a cluster have their Pods there.
+        // A workload from a cluster gets no stand-ins: its Pods are in the cluster.
         (
             "Deployment",
             "apps/v1",
@@ -162,7 +162,7 @@ fn addresses_of_this_machine_go_in_only_when_asked_for() {
     let here = on_input(text.as_bytes(), &[&arguments[..], &["--host-addresses"]].concat());
     assert!(without.stderr.contains("node ports answer nowhere; --host-addresses"), "{}", without.stderr);
     assert_eq!(here.stderr, "");
-    // In a namespace of its own there is no address but loopback's, whatever this machine has.
+    // A new network namespace has only loopback addresses, whatever this machine has.
     let elsewhere = Answer::from(
         std::process::Command::new("unshare")
             .args(["--user", "--map-root-user", "--net"])

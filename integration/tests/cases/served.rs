@@ -1,4 +1,4 @@
-//! Manifests that say something else than their authors meant, and those that once went wrong.
+//! Manifests that do not mean what their authors intended, and manifests that once went wrong.
 
 use super::{Answer, case, command, on, on_input};
 
@@ -30,7 +30,7 @@ fn misspelt_fields_and_kinds_are_named() {
     assert_eq!(check.stdout.matches("[ignored-field]").count(), 2, "{}", check.stdout);
 }
 
-/// What the API server would refuse, or would not have assigned, is a finding of `check`.
+/// `check` finds values that the API server would refuse or would not have assigned.
 #[test]
 fn addresses_and_ports_out_of_range_are_found() {
     let text = "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: kubernetes}, \
@@ -47,7 +47,7 @@ fn addresses_and_ports_out_of_range_are_found() {
     ] {
         assert_eq!(answer.stdout.matches(expected).count(), 1, "{expected}: {}", answer.stdout);
     }
-    // A cluster that has another range has given it.
+    // An object from a cluster: the cluster has another node port range.
     let created = text
         .replace("metadata: {name: web}", "metadata: {name: web, creationTimestamp: 2026-01-01T00:00:00Z}");
     assert!(!on_input(created.as_bytes(), &["check"]).stdout.contains("node port 8080"));
@@ -80,7 +80,8 @@ fn each_service_without_an_answer_has_its_reason() {
     assert!(answer.stdout.contains("[no-such-port]"), "{}", answer.stdout);
 }
 
-/// Each of the Services that do not answer, what a connection meets, and the cause, which each command names in a line.
+/// For each Service that does not answer, each command names the cause in one line; `trace` also says what becomes of a
+/// connection.
 #[test]
 fn the_cause_is_one_line_of_each_command() {
     for (file, service, fate, cause) in [
@@ -112,7 +113,7 @@ fn the_cause_is_one_line_of_each_command() {
             assert_eq!(lines, 1, "{name}: {text}");
         };
         line(&on(file, &["check"]).stdout, &format!("Service {name}"));
-        // Its sentences are folded at 80 columns; endpoints with the same reason come later.
+        // `describe` wraps sentences at 80 columns; endpoints with the same reason come later.
         let describe = on(file, &["describe", "service", &name]).stdout;
         let words: Vec<_> = describe.split_whitespace().collect();
         assert!(words.join(" ").contains(cause), "{name}: {describe}");

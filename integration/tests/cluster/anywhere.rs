@@ -1,5 +1,5 @@
-//! What needs nothing of the test API server that a real one does not do: it runs against the server of
-//! `PORTOLAN_TEST_KUBECONFIG` if that is set. Everything else here has the server go wrong, and says so.
+//! Tests that also work with a real API server: they run against the server of `PORTOLAN_TEST_KUBECONFIG` if it is set.
+//! The other tests here need the faults of the test API server.
 
 use std::{
     any::Any,
@@ -15,8 +15,8 @@ use crate::scene::{Api, Scene};
 /// All tests store the same objects, and there is only one real server.
 static REAL_SERVER: Mutex<()> = Mutex::new(());
 
-/// A server outside the lab: of the kubeconfig that is set, or the test API server on a machine of its own. What
-/// is beside it is to be kept as long.
+/// A scene with a server outside the lab: that of `PORTOLAN_TEST_KUBECONFIG`, or the test API server in a namespace of
+/// its own. The caller keeps the first value alive as long as the scene.
 fn scene() -> (Box<dyn Any>, Scene<Box<dyn Api>>) {
     if let Some(path) = std::env::var_os("PORTOLAN_TEST_KUBECONFIG") {
         let turn = REAL_SERVER.lock().unwrap_or_else(PoisonError::into_inner);

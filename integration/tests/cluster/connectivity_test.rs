@@ -1,4 +1,5 @@
-//! `connectivity-test` that creates its servers: through the API server, with the lab in place of kubelets and controllers.
+//! `connectivity-test` that creates its servers through the API server, with the lab in place of kubelets and
+//! controllers.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{ARGUMENTS, Scene, wait_until};
 
-/// A test API server that gives Services addresses, as a real one does.
+/// A scene whose test API server assigns addresses to Services, as a real one does.
 fn scene() -> Scene {
     let scene = Scene::new();
     let [first, second] = [221, 222].map(|n| scene.lab.cluster_ip(n));
@@ -42,19 +43,19 @@ fn of_kind(scene: &Scene, kind: &str) -> Vec<Value> {
     scene.server.objects().into_iter().filter(|object| object["kind"] == kind).collect()
 }
 
-/// Whether nothing is left of a test.
+/// Whether a test left no object.
 fn is_clean(scene: &Scene) -> bool {
     ["Namespace", "DaemonSet", "Service", "EndpointSlice"].iter().all(|kind| of_kind(scene, kind).is_empty())
 }
 
-/// What runs in place of the Pods of one DaemonSet.
+/// The lab's servers in place of the Pods of one DaemonSet.
 struct Running {
     _pods: Vec<Pod>,
     _servers: Vec<ConnectivityServer>,
 }
 
-/// Does `work` while the lab runs what a `DaemonSet` asks for: a server in a Pod on each node, or on the node itself, their
-/// endpoints, and an address for load balancers.
+/// Runs `work` while the lab does the work of kubelets and controllers: for each `DaemonSet`, a server in a Pod on each
+/// node or on the node itself, their endpoints, and an address for load balancers.
 fn with_kubelets<T>(scene: &Scene, work: impl FnOnce() -> T) -> T {
     struct SetOnDrop<'a>(&'a AtomicBool);
     impl Drop for SetOnDrop<'_> {
@@ -89,7 +90,7 @@ fn with_kubelets<T>(scene: &Scene, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Starts what a DaemonSet asks for.
+/// Starts the servers of a DaemonSet.
 fn start(scene: &Scene, mut set: Value) -> Running {
     let name = set["metadata"]["name"].as_str().unwrap().to_owned();
     let namespace = set["metadata"]["namespace"].as_str().unwrap().to_owned();
@@ -140,7 +141,7 @@ fn arguments(scene: &Scene, more: &[&str]) -> Vec<String> {
     all.iter().chain(more).map(|argument| (*argument).to_owned()).collect()
 }
 
-/// Runs it on node-a.
+/// Runs `connectivity-test` on node-a.
 fn run(scene: &Scene, more: &[&str]) -> (Option<i32>, String, String) {
     let arguments = arguments(scene, more);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -175,7 +176,7 @@ fn servers_are_created_reached_from_everywhere_and_removed() {
                     result["from"] == from && result["to"] == to && result["protocol"] == protocol
                 };
                 let count = results.iter().filter(is_it).count();
-                // In both families; here the address of the other node is known of IPv4 alone.
+                // In both families; here only the IPv4 address of the other node is known.
                 let others =
                     usize::from(to == "NodePort" && ["here", "server-node-b", "node-b"].contains(&from));
                 assert_eq!(count, 2 + others, "{from} to {to} over {protocol}: {stdout}");
@@ -235,14 +236,14 @@ fn what_was_created_is_removed_after_an_error() {
     assert!(stderr.contains("0 of 0 Pods of DaemonSet server-"), "{stderr}");
     assert!(is_clean(&scene), "{:#?}", scene.server.objects());
 
-    // What cannot be removed is named.
+    // The error names objects that cannot be removed.
     scene.server.inject(Rule::always(Fault::Refuse(403, None)).of(Resource::Services).on(Verb::Delete));
     let (code, _, stderr) = run(&scene, &["--image=x", "--timeout=1s"]);
     assert!(code == Some(2) && stderr.contains("/services/server-"), "{stderr}");
     assert!(stderr.contains("cannot be removed: "), "{stderr}");
 }
 
-/// Runs it until each `DaemonSet` is there, and sends it a signal.
+/// Runs `connectivity-test` until each `DaemonSet` exists, and sends it a signal.
 fn interrupted(scene: &Scene, signal: &'static str) -> ExitStatus {
     let arguments = arguments(scene, &["--image=x"]);
     let mut command = Command::new(binary().unwrap());

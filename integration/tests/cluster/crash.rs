@@ -1,4 +1,4 @@
-//! The binary is killed at any moment: no connection fails, and nothing is written twice.
+//! The binary is killed at random moments: no connection fails, and nothing is written twice.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -13,18 +13,18 @@ use crate::scene::{Scene, while_connecting};
 const CHANGES: u32 = 1_000;
 const SERVICES: u32 = 100;
 
-/// Numbers that look random and are the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: u32) -> u32 {
-        // The constants of Knuth's MMIX; the high bits are the good ones.
+        // The constants of Knuth's MMIX; the high bits are more random than the low ones.
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as u32 % limit
     }
 }
 
-/// A Service changes its endpoints, goes, or comes back.
+/// Changes the endpoints of a Service, or removes or restores the Service.
 fn change(scene: &Scene, random: &mut Random) {
     let number = random.below(SERVICES);
     if random.below(4) == 0 {

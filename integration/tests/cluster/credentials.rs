@@ -1,4 +1,4 @@
-//! Credentials that go, come back, or are given by a program; a server that proves itself in an odd way.
+//! Credentials that disappear, come back, or come from a program; servers with unusual certificates.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc, thread, time::Duration};
 
@@ -29,7 +29,7 @@ fn a_token_that_vanishes_is_reported_once_and_when_it_is_back() {
     let count = |what: &str| agent.stderr().lines().filter(|line| line.contains(what)).count();
     fs::remove_file(&file).unwrap();
     for pod in [&pods[1], &pods[0]] {
-        // Requests are made anew, with the last token.
+        // New requests use the last token.
         scene.server.drop_connections().unwrap();
         scene.put_web(&[pod]);
         scene.wait_until_served(&[pod.name()], "without the file");
@@ -76,7 +76,7 @@ fn an_exec_plugin_gives_the_token_and_another_when_that_is_refused() {
     scene.wait_until_served(&["web-2"], "with the second token");
 }
 
-/// A server whose certificate is the authority itself, as hand-made clusters have it.
+/// Starts a server whose certificate is the authority's own, as in hand-made clusters.
 fn serve_as_authority(namespace: &Namespace, address: std::net::SocketAddr) -> Result<String, LabError> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([address.ip().to_string()]).unwrap();
@@ -98,7 +98,7 @@ fn serve_as_authority(namespace: &Namespace, address: std::net::SocketAddr) -> R
         for stream in listener.incoming().map_while(Result::ok) {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut stream = StreamOwned::new(connection, stream);
-            // The client ends it.
+            // The client closes the connection.
             let _ = std::io::Read::read(&mut stream, &mut [0; 1]);
         }
     });
@@ -122,7 +122,7 @@ fn a_server_whose_certificate_is_its_own_authority_is_explained() {
     });
 }
 
-/// kube's own words about it are `Server cert bypassed`, with every connection.
+/// kube itself logs `Server cert bypassed` for every connection.
 #[test]
 fn a_server_that_is_not_checked_is_said_once_in_words() {
     let mut scene = Scene::new();

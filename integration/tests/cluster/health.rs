@@ -1,4 +1,4 @@
-//! What load balancers, people and dashboards see of the node and of its API server.
+//! What load balancers, users and dashboards learn about the node and its API server.
 
 use portolan_integration::{Agent, Family, Protocol, Service, Slice};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::scene::{Scene, wait_until};
 const HEALTHZ: u16 = 10256;
 const CHECK: u16 = 32_000;
 
-/// The code and the body of an answer of the health server.
+/// Requests a path of the health server; returns the code and the body.
 fn ask(agent: &Agent, path: &str) -> (u16, Value) {
     let answer = agent.get(HEALTHZ, path).unwrap_or_else(|| panic!("no answer to {path}"));
     (answer.code, answer.json())

@@ -1,16 +1,16 @@
-//! What lists in pages can do wrong, where the server has no cache.
+//! Faults of lists in pages, from a server without a watch cache.
 
 use portolan_integration::{EventFaults, Fault, Request, Resource, Rule, Verb, numbered};
 use serde_json::Value;
 
 use crate::scene::{Scene, wait_until, while_connecting};
 
-/// Services of three pages.
+/// Services that fill three pages.
 fn services() -> Vec<Value> {
     (0..1_200).flat_map(|number| numbered(number, 0..2)).collect()
 }
 
-/// A scene with these and Service `web`, on a server that lists in pages.
+/// A scene with these Services, on a server that lists in pages.
 fn scene() -> Scene {
     let scene = Scene::new();
     scene.server.put_all(services());
@@ -18,8 +18,8 @@ fn scene() -> Scene {
     scene
 }
 
-/// Has the token of the second page of the list of Services that begins now expire while it is on its way. Of what
-/// the first page has told, some is deleted and some changed.
+/// Makes `begin` start a list of Services whose token expires before the second page is answered. Meanwhile some of the
+/// objects of the first page are deleted and some changed.
 fn expire_while_listing<T>(scene: &mut Scene, begin: impl FnOnce(&mut Scene) -> T) -> T {
     scene.server.inject(Rule::always(Fault::Hold).of(Resource::Services).on_further_pages());
     let before = scene.server.requests().len();
@@ -49,7 +49,7 @@ fn a_first_list_whose_token_expires_is_begun_anew() {
     scene.wait_until_served(&["web-1"], "the list was begun anew");
 }
 
-/// The half of a list changes nothing: Service `web`, on a page that never comes, is served all the time.
+/// Half of a list changes nothing: Service `web`, on a page that never comes, is served all the time.
 #[test]
 fn a_later_list_whose_token_expires_is_begun_anew() {
     let mut scene = scene();
@@ -60,7 +60,7 @@ fn a_later_list_whose_token_expires_is_begun_anew() {
     let (client, target) = (scene.shell.client(), scene.web());
     while_connecting(&client, target, || {
         expire_while_listing(&mut scene, |scene| {
-            // Out of order: what is known of the server's history does not hold, so that the newest is listed.
+            // Events out of order invalidate the known history of the server, so that the newest state is listed.
             scene.server.distort_events(EventFaults { swap: true, ..EventFaults::default() });
             let before = scene.server.count(Verb::List, Resource::Services);
             scene.server.put_all((1_300..1_302).flat_map(|number| numbered(number, 0..1)));

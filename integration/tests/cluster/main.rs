@@ -1,6 +1,6 @@
 //! The real binary against the test API server, with real packets where it matters.
 //!
-//! Every test builds its own lab, so they run side by side. They need root and say so without it.
+//! Every test builds its own lab, so the tests run in parallel. They need root, and report an error without it.
 
 mod anywhere;
 mod connectivity_test;

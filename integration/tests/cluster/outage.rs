@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use crate::scene::{Scene, wait_until, while_connecting};
 
-/// How long the server is gone. A minute differs only in how often is tried.
+/// How long the server is gone. A longer outage would only add attempts.
 const OUTAGE: Duration = Duration::from_secs(8);
 
-/// No wait of any length is hidden in this, unless the machine is slow.
+/// A time limit that leaves no room for a back-off, unless the machine is slow.
 const PROMPT: Duration = Duration::from_secs(2);
 
 /// 1,200 Services, of which 500 are then changed and 500 deleted.
@@ -28,7 +28,7 @@ fn change_and_delete(scene: &Scene) {
     scene.server.delete_all(&services()[1_000..2_000]);
 }
 
-/// Runs the scene: the server is gone, half of the objects change, and it is back.
+/// Stops the server, changes half of the objects, and starts the server again.
 fn outage(compacted: bool) {
     let mut scene = Scene::new();
     let [one, two] = scene.web_pods();
@@ -62,8 +62,8 @@ fn what_was_deleted_and_forgotten_during_an_outage_goes_too() {
     outage(true);
 }
 
-/// After a long outage the waits between attempts are long, too. They end when the server answers, even if all it
-/// says is that it has forgotten what came before.
+/// After a long outage the back-off is long, too. It ends when the server answers, even if the answer is only that the
+/// server has forgotten the version.
 #[test]
 fn once_the_server_answers_no_request_waits_any_longer() {
     let mut scene = Scene::new();
@@ -73,10 +73,10 @@ fn once_the_server_answers_no_request_waits_any_longer() {
     scene.wait_until_equal("before the outage");
     // On a slow machine it may take another try.
     let prompt = (0..4).any(|_| {
-        // So long that the watches count as good.
+        // Long enough for the watches to count as healthy.
         thread::sleep(Duration::from_secs(12));
         scene.server.stop();
-        // The wait that now begins is one of 6 to 25 seconds.
+        // The back-off that now begins is 6 to 25 seconds.
         thread::sleep(Duration::from_secs(25));
         scene.server.put_all(scene.lab.nodes().map(Node::object));
         scene.server.compact();
@@ -102,7 +102,7 @@ fn once_the_server_answers_no_request_waits_any_longer() {
     assert!(!log.contains("answered 410"), "that a version is forgotten is nothing to worry about: {log}");
 }
 
-/// An API server that was just started refuses everything until it has loaded its own access rules.
+/// An API server that has just started refuses every request until it has loaded its own access rules.
 #[test]
 fn the_first_change_after_a_restart_is_not_waited_for() {
     let mut scene = Scene::new();
@@ -113,7 +113,7 @@ fn the_first_change_after_a_restart_is_not_waited_for() {
     let mut waits = Vec::new();
     // On a slow machine it may take another try.
     let prompt = (0..4).any(|round| {
-        // So long that the watches count as good.
+        // Long enough for the watches to count as healthy.
         thread::sleep(Duration::from_secs(12));
         scene.server.stop();
         thread::sleep(Duration::from_secs(10));
@@ -132,7 +132,7 @@ fn the_first_change_after_a_restart_is_not_waited_for() {
     assert!(prompt, "{waits:?}: {}", agent.stderr());
 }
 
-/// What a load balancer answers while the control plane is away says nothing of versions: nothing is listed anew.
+/// The answer of a load balancer while the control plane is away says nothing about versions: no new list is needed.
 #[test]
 fn what_a_gateway_answers_costs_no_list() {
     let mut scene = Scene::new();
@@ -154,12 +154,12 @@ fn what_a_gateway_answers_costs_no_list() {
     assert!(later.iter().all(|it| it.verb == Verb::Watch || is_exact(it)), "{later:#?}\n{}", agent.stderr());
 }
 
-/// Whether it is for one object, to verify a position.
+/// Whether the request is for one object, to verify a position.
 fn is_exact(request: &Request) -> bool {
     request.query.get("resourceVersionMatch").is_some_and(|matching| matching == "Exact")
 }
 
-/// A scene that is in sync, with one of the Pods behind the Service, and a backup of its objects.
+/// A scene that is in sync, with one Pod behind the Service, and a backup of its objects.
 fn backed_up() -> (Scene, [Pod; 2], Agent, Backup) {
     let scene = Scene::new();
     let [one, two] = scene.web_pods();
@@ -171,7 +171,7 @@ fn backed_up() -> (Scene, [Pod; 2], Agent, Backup) {
     (scene, [one, two], agent, backup)
 }
 
-/// Waits until the node serves what was restored, for at most three minutes.
+/// Waits until the node serves the restored objects, for at most three minutes.
 fn wait_until_restored(scene: &Scene, agent: &Agent, restored: Instant) {
     let (client, target) = (scene.shell.client(), scene.web());
     while_connecting(&client, target, || scene.wait_until_equal("after the backup was restored"));
@@ -180,7 +180,7 @@ fn wait_until_restored(scene: &Scene, agent: &Agent, restored: Instant) {
     scene.wait_until_served(&["web-1"], "as in the backup");
 }
 
-/// The whole control plane goes back to a backup: everything newer is lost.
+/// The whole control plane is restored from a backup: everything newer is lost.
 #[test]
 fn a_backup_that_is_restored_is_arrived_at_within_three_minutes() {
     let (mut scene, [one, two], agent, backup) = backed_up();
@@ -192,12 +192,12 @@ fn a_backup_that_is_restored_is_arrived_at_within_three_minutes() {
     scene.server.restore(&backup).unwrap();
     let restored = Instant::now();
     wait_until_restored(&scene, &agent, restored);
-    // And what happens from then on arrives, with versions that were once seen of other things.
+    // Later changes arrive as well, with versions that other objects had before.
     scene.put_web(&[&one, &two]);
     scene.wait_until_served(&["web-1", "web-2"], "after that");
 }
 
-/// Writes come so quickly after that the server passes every version that was known before it is asked.
+/// Writes follow so quickly that the server passes every known version before the agent asks it.
 #[test]
 fn a_backup_that_is_written_to_quickly_is_arrived_at_within_three_minutes() {
     let (mut scene, [_one, two], agent, backup) = backed_up();
@@ -205,7 +205,7 @@ fn a_backup_that_is_written_to_quickly_is_arrived_at_within_three_minutes() {
     scene.put_web(&[&two]);
     scene.wait_until_equal("after the backup");
     scene.server.stop();
-    // So long that the agent asks again only after some seconds.
+    // Long enough for the agent to ask again only after some seconds.
     thread::sleep(Duration::from_secs(20));
     let write = |server: &ApiServer, range: std::ops::Range<u32>| {
         server.put_all(range.flat_map(|number| numbered(number, 5..6)));
@@ -235,7 +235,7 @@ fn a_server_that_is_not_there_at_the_start_is_waited_for() {
     scene.server.resume().unwrap();
     scene.wait_until_served(&["web-1"], "the server is there");
     let log = agent.stderr();
-    assert!(log.lines().count() < 30, "it does not say it all the time: {log}");
+    assert!(log.lines().count() < 30, "the same message is logged too often: {log}");
 }
 
 #[test]
@@ -257,8 +257,7 @@ fn connections_that_break_again_and_again_lose_nothing() {
     });
 }
 
-/// As by a load balancer that lets no connection be idle for long: that is not the server's failure, however often
-/// it happens.
+/// A load balancer may close idle connections: that is not a failure of the server, however often it happens.
 #[test]
 fn connections_that_end_for_being_idle_are_made_anew_without_ado() {
     let mut scene = Scene::new();
@@ -281,7 +280,7 @@ fn connections_that_end_for_being_idle_are_made_anew_without_ado() {
             again.map_or(Duration::MAX, |again| again.saturating_duration_since(ended))
         })
         .collect();
-    // If they grew, these would be 3 seconds at least.
+    // If the back-off grew, these waits would be at least 3 seconds.
     assert!(waits[3..].iter().any(|wait| *wait < PROMPT), "{waits:?}: {}", agent.stderr());
     scene.put_web(&[&two]);
     scene.wait_until_served(&["web-2"], "after all that");

@@ -17,10 +17,10 @@ use socket2::{Domain, Type};
 
 use crate::scene::{ARGUMENTS, Scene, wait_until};
 
-/// A proxy among a node's own processes, which asks for a name and a password.
+/// A proxy that runs on a node and demands a name and a password.
 struct Proxy {
     address: SocketAddr,
-    /// How many connections it was asked for.
+    /// The number of connections that clients asked for.
     asked: Arc<AtomicUsize>,
 }
 
@@ -42,7 +42,7 @@ impl Proxy {
                     socket.connect(&target.into())?;
                     Ok(TcpStream::from(socket))
                 };
-                // A client that goes away is not an error here.
+                // A client that closes its connection is not an error here.
                 let _ = relay(client, connect);
             }
         });
@@ -64,7 +64,7 @@ fn relay(
     for header in head.map_while(Result::ok).take_while(|line| !line.is_empty()) {
         headers.push(header.to_lowercase());
     }
-    // me:secret
+    // The credentials `me:secret`.
     let is_known = headers.iter().any(|header| header == "proxy-authorization: basic bwu6c2vjcmv0");
     let mut client = client;
     if !is_known {

@@ -40,10 +40,10 @@ fn retry_after_is_honoured() {
     scene.wait_until_served(&["web-1"], "after that");
     let asked = asked(&scene.server);
     let after = asked[1] - asked[0];
-    assert!(after >= Duration::from_secs(6), "after {after:?}, before the server wants it");
+    assert!(after >= Duration::from_secs(6), "after {after:?}, earlier than Retry-After allows");
 }
 
-/// When Services were asked for.
+/// Returns the times of the requests for Services.
 fn asked(server: &ApiServer) -> Vec<Instant> {
     let requests = server.requests();
     requests.iter().filter(|request| request.resource == Some(Resource::Services)).map(|it| it.at).collect()
@@ -70,7 +70,7 @@ fn wrong_credentials_are_named_and_cost_nothing_that_is_programmed() {
     }
 }
 
-/// As the kubelet and people write them: the latter end the line.
+/// With and without a final newline: the kubelet writes none, people do.
 #[test]
 fn a_token_that_is_replaced_is_used_at_once() {
     let mut scene = Scene::new();
@@ -97,7 +97,7 @@ fn a_client_certificate_that_is_replaced_is_used_at_once() {
     let agent = Agent::start_in_cluster(&scene.lab.node_a, &kubeconfig, &ARGUMENTS);
     let _agent = agent.unwrap_or_else(|error| panic!("{error}"));
     scene.wait_until_served(&["web-1"], "with the first certificate");
-    // By another authority: the first would be refused.
+    // Signed by another authority: the first certificate would be refused.
     scene.server.demand_client_certificate().unwrap();
     scene.put_web(&[&pods[1]]);
     scene.wait_until_served(&["web-2"], "with the second certificate");

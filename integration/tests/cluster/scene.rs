@@ -1,4 +1,4 @@
-//! What the tests start from: a lab, an API server on its router, and the binary on node-a.
+//! The setup of the tests: a lab, an API server on its router, and the binary on node-a.
 
 use std::{
     net::SocketAddr,
@@ -14,25 +14,25 @@ use portolan_integration::{
 };
 use serde_json::{Value, json};
 
-/// How long anything may take that takes a second or so on an idle machine. Requests that fail are tried again after
-/// half a minute at the latest.
+/// The longest wait for anything that takes about a second on an idle machine. A failed request is retried after at
+/// most half a minute.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
-/// Which ClusterIP Service `web` has; a real cluster has given out the first ones.
+/// The number of the ClusterIP of Service `web`; a real cluster has already assigned the first ones.
 const WEB: u8 = 201;
 
-/// What the binary is run with.
+/// The arguments of the binary.
 pub const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
 
-/// What every API server does.
+/// What the tests use of an API server.
 pub trait Api {
-    /// Kubeconfig for the nodes of the lab.
+    /// Returns the path of a kubeconfig for the nodes of the lab.
     fn kubeconfig(&self) -> PathBuf;
     /// Stores objects, new or changed.
     fn put_all(&self, objects: Vec<Value>);
     /// Deletes objects.
     fn delete_all(&self, objects: &[Value]);
-    /// All objects.
+    /// Returns all objects.
     fn objects(&self) -> Vec<Value>;
 }
 
@@ -98,7 +98,7 @@ pub struct Scene<S = ApiServer> {
 }
 
 impl Scene<Box<dyn Api>> {
-    /// At the server of a kubeconfig, as that is reached from this namespace or from where the test is.
+    /// A scene with the server of a kubeconfig, which is reached from this namespace or from the test's own.
     pub fn at(kubeconfig: &Path, way: Option<&Namespace>) -> Self {
         let lab = Lab::new().unwrap_or_else(|error| panic!("{error}"));
         let server = lab.real_server(kubeconfig, way).unwrap();
@@ -109,7 +109,7 @@ impl Scene<Box<dyn Api>> {
 }
 
 impl Scene {
-    /// At the test API server.
+    /// A scene with the test API server.
     pub fn new() -> Self {
         Self::with_bookmarks(Duration::from_mins(1))
     }
@@ -129,7 +129,7 @@ impl Scene {
 }
 
 impl<S: Api> Scene<S> {
-    /// Pods `web-1` on node-a and `web-2` on node-b, which answer TCP on port 8080.
+    /// Starts Pods `web-1` on node-a and `web-2` on node-b, which answer TCP on port 8080.
     pub fn web_pods(&self) -> [Pod; 2] {
         [(&self.lab.node_a, "web-1"), (&self.lab.node_b, "web-2")]
             .map(|(node, name)| node.pod(name).unwrap().serve(Protocol::Tcp, 8080).unwrap())
@@ -147,7 +147,7 @@ impl<S: Api> Scene<S> {
         std::iter::once(service).chain(slices).collect()
     }
 
-    /// Where Service `web` is.
+    /// The address and port of Service `web`.
     pub fn web(&self) -> SocketAddr {
         self.lab.cluster_ip(WEB).port(Family::V4, 80)
     }
@@ -170,7 +170,7 @@ impl<S: Api> Scene<S> {
         Agent::spawn_in_cluster(&self.lab.node_a, &self.server.kubeconfig(), &arguments).unwrap()
     }
 
-    /// What would have to change for node-a's kernel to be equal to the server's objects: `portolan diff`.
+    /// Returns what `portolan diff` reports between node-a's kernel and the server's objects, if they differ.
     pub fn difference(&self) -> Option<String> {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": self.server.objects()});
         let binary = portolan_integration::binary().unwrap();
@@ -189,7 +189,7 @@ impl<S: Api> Scene<S> {
         }
     }
 
-    /// Waits until node-a's kernel is equal to the server's objects.
+    /// Waits until node-a's kernel matches the server's objects.
     #[track_caller]
     pub fn wait_until_equal(&self, when: &str) {
         self.wait_until_equal_within(PATIENCE, when);
@@ -206,7 +206,7 @@ impl<S: Api> Scene<S> {
         assert!(equal.is_some(), "{when}: the kernel is not equal to the objects within {limit:?}:\n{shown}");
     }
 
-    /// Waits until the pod `shell` is answered by exactly these at Service `web`.
+    /// Waits until exactly these servers answer the pod `shell` at Service `web`.
     #[track_caller]
     pub fn wait_until_served(&self, servers: &[&str], when: &str) {
         self.wait_until_served_at(self.web(), servers, when);
@@ -216,7 +216,7 @@ impl<S: Api> Scene<S> {
     pub fn wait_until_served_at(&self, target: SocketAddr, servers: &[&str], when: &str) {
         let (client, mut seen) = (self.shell.client().within(Duration::from_secs(3)), Vec::new());
         let served = eventually(PATIENCE, || {
-            // If one of two servers misses all of these, they are asked again.
+            // If one of two servers gets none of these connections, the loop connects again.
             seen = client.many(Protocol::Tcp, target, 24, 4);
             let names: std::collections::BTreeSet<_> = seen.iter().filter_map(Answer::server).collect();
             seen.iter().all(|answer| answer.server().is_some()) && names.iter().eq(servers)
@@ -238,7 +238,7 @@ pub fn wait_until(what: &str, condition: impl FnMut() -> bool) -> Duration {
     eventually(PATIENCE, condition).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
-/// Does `work` while a client opens 50 connections a second, and asserts that every one of them was served.
+/// Runs `work` while a client opens 50 connections a second, and asserts that every connection was served.
 pub fn while_connecting<T>(client: &Client, target: SocketAddr, work: impl FnOnce() -> T) -> T {
     struct SetOnDrop<'a>(&'a AtomicBool);
     impl Drop for SetOnDrop<'_> {
@@ -249,7 +249,7 @@ pub fn while_connecting<T>(client: &Client, target: SocketAddr, work: impl FnOnc
     let done = AtomicBool::new(false);
     let connect = || {
         let (start, mut count) = (Instant::now(), 0_u32);
-        // A second at least, however soon the work is done.
+        // At least a second, however soon the work is done.
         while !done.load(Ordering::Relaxed) || count < 50 {
             let answer = client.tcp(target);
             assert!(answer.server().is_some(), "connection {count}, after {:?}: {answer}", start.elapsed());

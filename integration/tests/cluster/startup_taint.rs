@@ -50,7 +50,7 @@ fn the_taint_goes_once_services_are_programmed_and_comes_and_goes_with_the_node(
     let answer = scene.shell.client().tcp(scene.web());
     assert_eq!(answer.server(), Some("web-1"), "the Service works by then: {answer}");
     wait_until("the log says so", || agent.stderr().contains("Startup taint removed"));
-    // As when the kubelet registers the node again.
+    // The kubelet registers the node again.
     scene.server.delete(Resource::Nodes, "", "node-a");
     register(&scene, &[KEY]);
     wait_until("it is gone again", || taints(&scene).is_empty());
@@ -58,7 +58,7 @@ fn the_taint_goes_once_services_are_programmed_and_comes_and_goes_with_the_node(
     register(&scene, &["example.com/other"]);
     scene.put_web(&[]);
     scene.wait_until_equal("the Node has another taint");
-    assert_eq!((taints(&scene).len(), patches(&scene)), (1, count), "which is not ours");
+    assert_eq!((taints(&scene).len(), patches(&scene)), (1, count), "a taint that is not ours");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn taints_that_others_add_at_the_same_time_stay() {
     register(&scene, &["example.com/startup", "example.com/early", "example.com/late"]);
     scene.server.clear_rules();
     wait_until("the taint is gone", || taints(&scene) == ["example.com/early", "example.com/late"]);
-    assert_eq!(patches(&scene), 2, "the first was of taints that had changed");
+    assert_eq!(patches(&scene), 2, "the taints had changed before the first patch");
 }
 
 #[test]

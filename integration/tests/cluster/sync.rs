@@ -1,4 +1,4 @@
-//! From the API server to the kernel, with nothing going wrong.
+//! From the API server to the kernel, without faults.
 
 use std::{thread, time::Duration};
 
@@ -23,7 +23,7 @@ fn nothing_is_written_before_services_and_slices_are_known() {
             requests.iter().any(|request| request.resource == Some(resource))
         };
         wait_until("both are asked for", || asked(late) && asked(other));
-        // Long enough for a commit on a slow machine, had it been made.
+        // Long enough to see a wrong commit on a slow machine.
         thread::sleep(Duration::from_secs(2));
         let tables = nft(scene.lab.node_a.namespace(), &["list", "tables"], "").unwrap();
         assert_eq!(tables, "", "{late:?} are not known yet");

@@ -1,4 +1,4 @@
-//! What watches can do wrong.
+//! Faults of watches.
 
 use std::{
     thread,
@@ -9,7 +9,7 @@ use portolan_integration::{Agent, EventFaults, Pod, Request, Resource, Verb, num
 
 use crate::scene::{Scene, wait_until, while_connecting};
 
-/// A scene with 60 Services and the binary running, and with the pods of Service `web`, which serve while they live.
+/// A scene with 60 Services, the running binary, and the pods of Service `web`, which serve until they are dropped.
 fn scene() -> (Scene, (Agent, [Pod; 2])) {
     let scene = Scene::new();
     let pods = scene.web_pods();
@@ -20,7 +20,7 @@ fn scene() -> (Scene, (Agent, [Pod; 2])) {
     (scene, (agent, pods))
 }
 
-/// Changes of every kind, together and one by one.
+/// Makes changes of every kind, together and one by one.
 fn changes(scene: &Scene) {
     scene.server.put_all((0..30).flat_map(|number| numbered(number, 1..4)));
     for number in 30..45 {
@@ -56,7 +56,7 @@ fn events_in_another_order_arrive_at_the_same_state() {
     });
 }
 
-/// Events of one object that are sent together: the newer comes first, and must win.
+/// Two events of one object are sent together. The newer one comes first, and must win.
 #[test]
 fn of_two_events_of_an_object_the_newer_wins_whichever_comes_last() {
     let (scene, _running) = scene();
@@ -68,8 +68,8 @@ fn of_two_events_of_an_object_the_newer_wins_whichever_comes_last() {
     scene.wait_until_equal("the older event came last");
 }
 
-/// What was never sent is found when everything is listed, which a lost connection to a forgetful server
-/// makes necessary.
+/// A list finds changes whose events were never sent. The list becomes necessary when the connection is lost and the
+/// server has forgotten the version.
 #[test]
 fn lost_events_are_made_up_for_when_everything_is_listed() {
     let (mut scene, _running) = scene();
@@ -80,7 +80,7 @@ fn lost_events_are_made_up_for_when_everything_is_listed() {
         thread::sleep(Duration::from_secs(1));
         assert!(scene.difference().is_some(), "events were lost, and nothing shows it");
         scene.server.distort_events(EventFaults::default());
-        // While no client is connected: one that comes back knows a version that is forgotten.
+        // While no client is connected, so that the version of a returning client is forgotten.
         scene.server.stop();
         scene.server.put_all(numbered(200, 0..1));
         scene.server.compact();
@@ -89,7 +89,7 @@ fn lost_events_are_made_up_for_when_everything_is_listed() {
     });
 }
 
-/// The connection ends while events are under way: they come again on the next.
+/// The connection ends while events are in transit: the next connection delivers them again.
 #[test]
 fn events_that_a_broken_connection_swallowed_come_again() {
     let (mut scene, _running) = scene();
@@ -107,7 +107,7 @@ fn events_that_a_broken_connection_swallowed_come_again() {
     assert_eq!(lists(&scene), before, "without another list");
 }
 
-/// Whether it is for all objects, not for one to verify a position.
+/// Whether the request is for all objects, rather than for one to verify a position.
 fn is_list(request: &Request) -> bool {
     let is_exact = request.query.get("resourceVersionMatch").is_some_and(|matching| matching == "Exact");
     !is_exact && request.verb == Verb::List
@@ -131,7 +131,7 @@ fn a_forgotten_version_leads_to_a_list_that_also_deletes() {
     }
 }
 
-/// How long ago the server last said something about this kind, in whole seconds.
+/// Returns how long ago the server last sent something for this kind, in seconds.
 fn age(agent: &Agent, kind: &str) -> f64 {
     let metrics = agent.get(10249, "/metrics").expect("the metrics server answers").body;
     let sample = format!("portolan_newest_data_age_seconds{{kind=\"{kind}\"}} ");
@@ -139,18 +139,18 @@ fn age(agent: &Agent, kind: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no {sample} in {metrics}")).parse().unwrap()
 }
 
-/// Bookmarks keep a quiet watch young: it goes on although what it last saw is forgotten.
+/// Bookmarks keep the version of a quiet watch recent: it continues although the server forgot its last event.
 #[test]
 fn after_a_bookmark_no_list_is_needed() {
     let (mut scene, (agent, _pods)) = scene();
     let nodes = scene.lab.nodes().map(portolan_integration::Node::object);
-    // Nothing of this is seen by the watches of Services and slices.
+    // The watches of Services and slices see none of these changes.
     (0..50).for_each(|_| scene.server.put(nodes[1].clone()));
     scene.server.compact();
-    // Nothing has been said for some time; then every watch is heard of.
+    // Nothing has come for some time; then every watch gets a bookmark.
     let ages = || ["Service", "EndpointSlice"].map(|kind| age(&agent, kind));
     wait_until("it is quiet", || ages().iter().all(|age| *age >= 3.0));
-    // So that a bookmark has something newer, even if a watch was too slow and was made anew.
+    // So that a bookmark has a newer version, even if a watch was too slow and was started again.
     scene.server.put(nodes[1].clone());
     let sent = Instant::now();
     scene.server.send_bookmarks();
@@ -168,11 +168,10 @@ fn after_a_bookmark_no_list_is_needed() {
     assert_eq!(lists.count(), 0, "{later:#?}");
 }
 
-/// The agent notices by itself: by keepalive of TCP, and at last by the missing bookmarks.
+/// How soon the agent must notice: by TCP keepalive, or at the latest by missing bookmarks.
 const DEADLINE: Duration = Duration::from_mins(8);
 
-/// The way to the server loses the connections without a word, as a load balancer or a firewall that was
-/// restarted does.
+/// The network drops the connections silently, as a restarted load balancer or firewall does.
 #[test]
 fn half_open_connections_are_given_up() {
     let (scene, _running) = scene();
@@ -194,7 +193,7 @@ fn a_watch_that_falls_silent_is_made_anew() {
     scene.put_web(&[&one]);
     let _agent = scene.run();
     scene.wait_until_served(&["web-1"], "at first");
-    // Bookmarks are seen to come.
+    // Long enough for the agent to receive bookmarks.
     thread::sleep(Duration::from_secs(5));
     scene.server.forget_watches();
     scene.put_web(&[&two]);

@@ -23,7 +23,7 @@ pub fn resolve(arguments: &[&str]) -> RunSettings {
     parse(arguments).settings().unwrap()
 }
 
-/// All that the agent goes by; what it was read from may differ.
+/// The settings that the agent uses, without where they come from.
 fn essence(mut settings: RunSettings) -> String {
     settings.origin = Origin::default();
     settings.options = Options::default();
@@ -55,7 +55,7 @@ fn the_same_file_as_json_is_the_same() {
     assert_eq!(essence(resolve(&["--config", &yaml.name()])), essence(resolve(&["--config", &json.name()])));
 }
 
-/// Newcomer's "Small": the name of the node is shown as it is in effect.
+/// The name of the node is shown as the agent uses it.
 #[test]
 fn the_name_of_the_node_is_shown_as_it_is_in_effect() {
     for given in ["NODE.Upper", " node.UPPER "] {
@@ -64,7 +64,7 @@ fn the_name_of_the_node_is_shown_as_it_is_in_effect() {
     }
 }
 
-/// The table of Go's documentation, by flag and by file; a unit may come again, and in any order.
+/// The table of Go's documentation, by flag and by file. Units may repeat and come in any order.
 #[test]
 fn durations_are_go_s() {
     for (text, shown) in
@@ -131,7 +131,7 @@ fn what_is_written_reads_back_to_the_same_settings() {
         let shown = portolan(&[&["run", "--hostname-override=node-a", "--show-config"], flags].concat());
         assert_eq!(shown.stdout, text);
 
-        // What the file has no field for stands at its head, ready to be given again.
+        // Flags without a field in the file stand at its head, as arguments.
         let beside: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
         assert_eq!(beside, expected.flags_beside_file);
         let name = file.name();
@@ -182,7 +182,7 @@ fn flags_may_be_spelt_as_kube_proxy_s() {
     same(&["--detect_local_mode", "NodeCIDR"], &["--detect-local-mode=NodeCIDR"]);
     same(&["--masquerade_all"], &["--masquerade-all=true"]);
     same(&["--version=false"], &[]);
-    // What scripts write down for what they do not know.
+    // Scripts write empty values for unknown ones.
     same(&["--config=", "--kubeconfig=", "--master=", "--cluster-cidr=", "--write-config-to="], &[]);
     same(&["--config", "", "--nodeport-addresses=", "--feature-gates=", "--proxy-mode="], &[]);
     assert_eq!(portolan(&["run", "--version=true"]).stdout, portolan(&["run", "--version"]).stdout);
@@ -208,13 +208,13 @@ fn ports_of_servers_may_be_given_apart() {
         servers(&["--healthz-bind-address=::", "--healthz-port=1", "--metrics-port=10249"]),
         (at("[::]:1", "127.0.0.1:10249"), silent)
     );
-    // If both are given, the address counts.
+    // If both are given, the address takes effect.
     let both = servers(&["--healthz-bind-address=0.0.0.0:1", "--healthz-port=2", "--metrics-port=3"]);
     assert_eq!(
         both,
         (at("0.0.0.0:1", "127.0.0.1:10249"), vec!["--healthz-port".into(), "--metrics-port".into()])
     );
-    // Beside a file they mean nothing, as for kube-proxy.
+    // With a file they have no effect, as in kube-proxy.
     let file = TestFile::new(HEAD);
     let beside = servers(&["--config", &file.name(), "--healthz-port=0"]);
     assert_eq!(beside, (at("0.0.0.0:10256", "127.0.0.1:10249"), vec!["--healthz-port".into()]));
@@ -227,7 +227,7 @@ fn a_server_that_there_is_not_is_shown_without_an_address() {
     assert_eq!(settings.options.text(&METRICS_BIND_ADDRESS), "127.0.0.1:10249");
 }
 
-/// Until the mode is nftables, kube-proxy reads the section `iptables`.
+/// Unless the mode is nftables, kube-proxy reads the section `iptables`.
 #[test]
 fn the_iptables_section_is_in_force_unless_the_file_asks_for_nftables() {
     let section = "iptables: {masqueradeAll: true, masqueradeBit: 13, syncPeriod: 1m, minSyncPeriod: 2s}\n";
@@ -244,16 +244,16 @@ fn the_iptables_section_is_in_force_unless_the_file_asks_for_nftables() {
     assert_eq!(node(section, &[]), in_force);
     assert_eq!(node(&format!("mode: \"\"\n{section}"), &[]), in_force);
     assert_eq!(node(&format!("mode: iptables\n{section}"), &["--proxy-mode=nftables"]), in_force);
-    // kubeadm writes zeros for what the section nftables leaves out.
+    // kubeadm writes zeros for unset fields of the section `nftables`.
     let zeros = "nftables: {masqueradeAll: false, masqueradeBit: null, syncPeriod: 0s, minSyncPeriod: 0s}\n";
     assert_eq!(node(&format!("{zeros}{section}"), &[]), in_force);
-    // What nftables has stays.
+    // Fields that the section `nftables` sets take precedence.
     let own = "nftables: {masqueradeBit: 3, syncPeriod: 10s}\n";
     let fields = ["iptables.masqueradeBit", "iptables.syncPeriod"].map(str::to_owned).to_vec();
     assert_eq!(node(&format!("{own}{section}"), &[]), (true, 3, [10, 2], fields));
     let (all, bit, periods, without_effect) = node(&format!("mode: nftables\n{section}"), &[]);
     assert_eq!((all, bit, periods, without_effect.len()), (false, 14, [30, 0], 4));
-    // A mistake is named as the file has it.
+    // The error names the field as the file has it.
     let file = TestFile::new(&format!("{HEAD}iptables: {{minSyncPeriod: 1m}}\n"));
     let error = parse(&["--config", &file.name()]).settings().unwrap_err().to_string();
     let expected = "iptables.minSyncPeriod: 1m is longer than nftables.syncPeriod (30s)";

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::process::{enter_namespace, portolan};
 
-/// Manifests whose Services are named on the command line.
+/// Manifests whose Services are completed on the command line.
 const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cases/why-no-answer.yaml");
 
 #[test]
@@ -83,7 +83,7 @@ fn every_flag_says_what_it_means() {
     assert!(help.contains("no effect here: there is no ipvs mode"), "{help}");
 }
 
-/// The environment's `PATH`, and before it the directory of the binary.
+/// The environment's `PATH`, with the directory of the binary in front.
 fn path() -> std::ffi::OsString {
     let binary = portolan_integration::binary().unwrap();
     let directory = binary.parent().unwrap().to_owned();
@@ -91,7 +91,7 @@ fn path() -> std::ffi::OsString {
     std::env::join_paths(std::iter::once(directory).chain(std::env::split_paths(&rest))).unwrap()
 }
 
-/// What a script of a shell prints, with these arguments.
+/// Returns what a shell script prints with these arguments.
 fn script(shell: &[&str], arguments: &[&str]) -> String {
     let mut command = std::process::Command::new(shell[0]);
     let output = command.env("PATH", path()).args(&shell[1..]).args(arguments).output();
@@ -100,7 +100,7 @@ fn script(shell: &[&str], arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What bash offers after these words, of which the last is not complete.
+/// Returns bash's completions of these words, of which the last is incomplete.
 fn offered(words: &[&str]) -> Vec<String> {
     let text = "source <(portolan completions bash)
         COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
@@ -123,7 +123,7 @@ fn a_real_bash_completes_commands_flags_and_the_words_of_closed_lists() {
     ] {
         assert_eq!(offered(words), expected, "{words:?}");
     }
-    // Names of Services are those of the manifests that the line has.
+    // Names of Services come from the manifests on the command line.
     for words in [
         &["describe", "service", "-f", SERVICES, "shop/n"][..],
         &["describe", "service", &format!("--filename={SERVICES}"), "shop/n"],
@@ -132,7 +132,7 @@ fn a_real_bash_completes_commands_flags_and_the_words_of_closed_lists() {
     }
     assert_eq!(offered(&["trace", "-f", SERVICES, "outside", "svc/shop/p"]), ["svc/shop/pending-lb"]);
     assert_eq!(offered(&["draw", "-f", "/nonexistent", "x"]), [""]);
-    // Without an agent there are no names, and no message either.
+    // Without an agent there are neither names nor a message.
     assert_eq!(offered(&["describe", "service", "--socket", "/nonexistent", "x"]), [""]);
 }
 
@@ -149,10 +149,10 @@ fn a_real_fish_completes_them_too() {
     assert_eq!(names, ["shop/named", "shop/notready"]);
 }
 
-/// Both when the script is sourced and as a function on the path of zsh's completions, at the first TAB.
+/// Both with a sourced script and with a function on zsh's `fpath`, at the first TAB.
 #[test]
 fn a_real_zsh_completes_them_too() {
-    // A zsh on a terminal of its own, in which keys are typed: TAB, and Ctrl-T, which prints the line.
+    // Types keys into a zsh on a pseudo-terminal: TAB, and Ctrl-T, which prints the line.
     let text = r#"
         zmodload zsh/zpty
         if [[ $1 == sourced ]]; then

@@ -1,5 +1,5 @@
-//! Configurations as tools and distributions write them for kube-proxy: the agent starts with the values that
-//! kube-proxy would have. Written from their documented fields.
+//! Configurations that tools and distributions write for kube-proxy: the agent starts with the values that kube-proxy
+//! would use. They are written from the documented fields.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     process::{HEAD, TestFile},
 };
 
-/// What kubeadm 1.13 to 1.24 wrote, with the fields that it had then; the mode is empty.
+/// The file that kubeadm 1.13 to 1.24 wrote, with the fields of that time; the mode is empty.
 const OLD_KUBEADM: &str = "\
 bindAddress: 0.0.0.0
 clientConnection:
@@ -49,7 +49,7 @@ resourceContainer: /kube-proxy
 udpIdleTimeout: 250ms
 ";
 
-/// What kubeadm 1.25 to 1.36 writes: most fields are zero, and kube-proxy's defaults are in force.
+/// The file that kubeadm 1.25 to 1.36 writes: most fields are zero, so kube-proxy's defaults take effect.
 const KUBEADM: &str = "\
 bindAddress: 0.0.0.0
 bindAddressHardFail: false
@@ -75,13 +75,13 @@ showHiddenMetricsForVersion: \"\"
 winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: \"\", rootHnsEndpointName: \"\", sourceVip: \"\"}
 ";
 
-/// The settings that a file gives, with flags beside it.
+/// Returns the settings from a file and flags.
 fn settings(body: &str, flags: &[&str]) -> RunSettings {
     let file = TestFile::new(&format!("{HEAD}{body}"));
     resolve(&[&["--config", &file.name()], flags].concat())
 }
 
-/// kube-proxy's defaults, and what kubeadm says of the cluster.
+/// Asserts kube-proxy's defaults, and kubeadm's values for the cluster.
 fn assert_kubeadm_s(settings: &RunSettings, what: &str) {
     let networks = DetectLocal::ClusterCidr(vec!["10.244.0.0/16".parse().unwrap()]);
     assert_eq!(settings.node.detect_local, networks, "{what}");
@@ -102,7 +102,7 @@ fn assert_kubeadm_s(settings: &RunSettings, what: &str) {
 fn kubeadm_of_every_release() {
     for (what, body) in [("1.13 to 1.24", OLD_KUBEADM), ("1.25 to 1.36", KUBEADM)] {
         assert_kubeadm_s(&settings(body, &[]), what);
-        // In the mode that many guides ask for, with one word in the command.
+        // In a mode that many guides recommend, overridden by one flag.
         for mode in ["iptables", "ipvs"] {
             let body = body.replace("mode: \"\"", &format!("mode: {mode}"));
             assert_kubeadm_s(&settings(&body, &["--proxy-mode=nftables"]), what);
@@ -119,7 +119,7 @@ fn kubeadm_with_masquerading_of_everything_keeps_it() {
     assert_eq!((settings.node.config.masquerade_all, settings.node.config.masquerade_bit), (true, 13));
 }
 
-/// kind's nodes are containers, whose sysctls are the machine's.
+/// kind's nodes are containers, which share the machine's sysctls.
 #[test]
 fn kind() {
     let body = KUBEADM
@@ -138,7 +138,7 @@ fn kind() {
     assert!(matches!(&settings.node.detect_local, DetectLocal::ClusterCidr(networks) if networks.len() == 2));
 }
 
-/// In a `ConfigMap` under the key `config`, without networks of Pods, and in another mode.
+/// A `ConfigMap` with the key `config`, without Pod networks, in another mode.
 #[test]
 fn eks() {
     let body = "bindAddress: 0.0.0.0\nclientConnection: {acceptContentTypes: \"\", burst: 10, \
@@ -161,7 +161,7 @@ fn eks() {
     assert_eq!(settings.without_effect, Vec::<String>::new());
 }
 
-/// Everything beside kube-proxy's own is set for ipvs, which means nothing here and is named.
+/// Everything but kube-proxy's defaults is set for ipvs. These fields have no effect here and are reported.
 #[test]
 fn kubespray() {
     let body = KUBEADM
@@ -192,7 +192,7 @@ fn talos() {
     assert_eq!(settings.api.kubeconfig.unwrap().to_str(), Some("/etc/kubernetes/kubeconfig"));
 }
 
-/// A field that only later releases have, wherever it is, changes nothing else.
+/// An unknown field of a later release, wherever it is, does not affect other fields.
 #[test]
 fn a_later_release() {
     let body = KUBEADM.replace("nftables: {", "nftables: {aLaterField: {a: [1]}, ");

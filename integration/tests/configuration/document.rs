@@ -7,7 +7,7 @@ use portolan::{
     config::{Effect, Row, Scope, rows},
 };
 
-/// If this is set, the file is written.
+/// If this variable is set, the test writes the file.
 const UPDATE: &str = "PORTOLAN_UPDATE_DOCS";
 
 const INTRODUCTION: &str = "# Configuration
@@ -30,7 +30,7 @@ as by kube-proxy. `--strict-config` makes it an error.
 list is separated by commas, and its flag may be repeated. Durations are Go's, such as `30s` or `1h30m`.
 ";
 
-/// Text for a cell of a table.
+/// Escapes text for a cell of a table.
 fn cell(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     text.replace('|', "\\|").replace('<', "&lt;")

@@ -1,10 +1,10 @@
-//! What `run` does beside nftables, and how it follows its configuration file.
+//! What `run` does besides programming nftables, and how it follows its configuration file.
 
 use std::{fs, os::unix::fs::symlink, time::SystemTime};
 
 use crate::process::{HEAD, Running, TestFile, conntrack, enter_namespace, nft, portolan, ruleset};
 
-/// An agent on an empty directory of manifests.
+/// Starts an agent on a directory of manifests without objects.
 fn run(file: &str, manifests: &tempfile::TempDir) -> Running {
     let manifests = manifests.path().to_str().unwrap();
     let mut agent = Running::start(&["run", "-f", manifests, "--allow-empty", "--config", file]);
@@ -19,7 +19,7 @@ fn a_changed_file_ends_the_agent_and_the_rules_stay() {
     let file = TestFile::new(&format!("{HEAD}clusterCIDR: 10.0.0.0/8\n"));
     let mut agent = run(&file.name(), &manifests);
 
-    // Comments, and what is the default anyway, change nothing.
+    // Comments and explicit default values change nothing.
     file.write(&format!("# hello\n{HEAD}clusterCIDR: 10.0.0.0/8\nmode: nftables\n"));
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(agent.is_running(), "{}", agent.stderr());
@@ -85,7 +85,7 @@ fn a_file_in_a_directory_that_goes_and_comes_back_is_followed() {
     fs::create_dir_all(&inner).unwrap();
     fs::write(&file, HEAD).unwrap();
     agent.wait_for("is valid again");
-    // Another directory in its place.
+    // Another directory takes its place.
     fs::create_dir(&aside).unwrap();
     fs::write(aside.join("config.conf"), format!("{HEAD}clusterCIDR: 10.0.0.0/8\n")).unwrap();
     fs::rename(&inner, directory.path().join("away")).unwrap();
@@ -114,7 +114,7 @@ fn files_are_followed_where_nothing_can_be_watched() {
 #[test]
 fn init_only_sets_what_was_asked_for_and_nothing_else() {
     enter_namespace();
-    // The limit itself belongs to the machine: it cannot be set from another namespace than its first.
+    // The limit itself belongs to the machine: it can be set only from the initial namespace.
     let flags =
         ["--conntrack-max-per-core=0", "--conntrack-udp-timeout=44s", "--conntrack-udp-timeout-stream=1m30s"];
     let liberal = ["--conntrack-tcp-be-liberal", "--conntrack-tcp-timeout-close-wait=0"];
@@ -127,7 +127,7 @@ fn init_only_sets_what_was_asked_for_and_nothing_else() {
     assert_eq!(conntrack("udp_timeout_stream"), "90");
     assert_eq!(conntrack("tcp_be_liberal"), "1");
     assert_eq!(ruleset(), "");
-    // What is right already is neither written nor reported again.
+    // Correct values are neither written nor reported again.
     let outcome = portolan(&[&["run", "--init-only"], &flags[..], &liberal].concat());
     assert_eq!((outcome.code, &*outcome.stderr), (Some(0), ""));
 }
@@ -175,7 +175,7 @@ fn a_container_without_privileges_forgives_defaults_but_not_wishes() {
     assert!(refusals[0].contains("--init-only"), "{refusals:?}");
     assert_eq!(ruleset(), "");
 
-    // What an init container has set already needs no privilege.
+    // Values that an init container has set need no privilege.
     let flags = ["--conntrack-max-per-core=0", "--conntrack-udp-timeout=44s"];
     assert_eq!(portolan(&[&["run", "--init-only"], &flags[..]].concat()).code, Some(0));
     let manifests = tempfile::tempdir().unwrap();
@@ -221,7 +221,7 @@ fn cleanup_removes_the_tables_of_the_name_and_no_others() {
     );
     assert_eq!(portolan(&["cleanup", "--kube-proxy"]).code, Some(0));
     assert_eq!(tables(), ["table ip other", "table ip6 other"].map(str::to_owned));
-    // There is nothing left to remove, which is as good.
+    // It also succeeds when there is nothing left to remove.
     assert_eq!(portolan(&["cleanup", "--kube-proxy"]).code, Some(0));
     assert_eq!(portolan(&["cleanup", "--table-name=a b"]).code, Some(1));
 }
@@ -255,7 +255,7 @@ fn log_lines_are_json_if_asked_for() {
 fn the_oom_score_is_set() {
     enter_namespace();
     let manifests = tempfile::tempdir().unwrap();
-    // Raising it takes no privilege.
+    // Raising the score needs no privilege.
     let path = manifests.path().to_str().unwrap();
     let mut agent = Running::start(&[
         "run",

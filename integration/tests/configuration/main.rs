@@ -1,4 +1,4 @@
-//! `portolan run` with flags and configuration files, and what becomes of wrong ones.
+//! `portolan run` with flags and configuration files, right and wrong ones.
 
 mod answers;
 mod command_line;

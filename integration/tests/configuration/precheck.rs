@@ -1,4 +1,4 @@
-//! `precheck`: what it finds on a node, and that it changes nothing.
+//! `precheck`: its findings on a node, and that it changes nothing.
 
 use std::{net::SocketAddr, process::Output};
 
@@ -11,7 +11,7 @@ use crate::process::{HEAD, TestFile, portolan};
 /// The address of the node and its API server.
 const ADDRESS: &str = "192.0.2.10";
 
-/// A node with a server that knows it.
+/// A node with an API server that has its Node object.
 struct Scene {
     namespace: Namespace,
     server: ApiServer,
@@ -37,7 +37,7 @@ impl Scene {
         self.namespace.output(&binary().unwrap().to_string_lossy(), &arguments, "").unwrap()
     }
 
-    /// The exit status and the checks, each as `status name: message`.
+    /// Returns the exit status and the checks, each as `status name: message`.
     fn checks(&self, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
         let output = self.precheck(&[&["-o", "json"], arguments].concat());
         let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
@@ -158,7 +158,7 @@ fn other_proxies_rules_are_found_by_what_they_are() {
     assert!(log.contains(warning), "{log}");
     let (code, checks) = scene.checks(&GOOD);
     assert_has(&checks, "warning kube-proxy", &["table ip kube-proxy, chains KUBE-* in table ip6 nat"]);
-    assert!(!checks.iter().any(|check| check.contains("filter")), "the kubelet's are not kube-proxy's");
+    assert!(!checks.iter().any(|check| check.contains("filter")), "the kubelet's chains are not kube-proxy's");
     assert_has(&checks, "warning portolan", &["ip edge, ip6 edge"]);
     assert_eq!(code, Some(0), "they can be removed later: {checks:#?}");
     let (code, _) = scene.checks(&[&GOOD[..], &["--fail-on", "warning"]].concat());

@@ -1,4 +1,4 @@
-//! The binary, in a network namespace of its own.
+//! Runs the binary in its own network namespace.
 
 use std::{
     fs::File,
@@ -14,13 +14,13 @@ pub use portolan_integration::enter_fresh_namespace as enter_namespace;
 /// The file that kubeadm writes for kube-proxy, unchanged.
 pub const KUBEADM: &str = include_str!("data/kubeadm.conf");
 
-/// What heads every configuration file.
+/// The first lines of every configuration file.
 pub const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
-/// Long enough for a loaded machine.
+/// The longest wait, for a loaded machine.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What a command said and how it ended.
+/// The output and the exit status of a command.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: Option<i32>,
@@ -34,7 +34,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the binary to its end.
+/// Runs the binary until it ends.
 #[track_caller]
 pub fn portolan(arguments: &[&str]) -> Outcome {
     let output = command(arguments).output().expect("the binary");
@@ -69,7 +69,7 @@ impl TestFile {
     }
 }
 
-/// A `portolan run` that stays. Dropping it kills it.
+/// A running `portolan run`, which is killed on drop.
 pub struct Running {
     child: Child,
     stderr: tempfile::NamedTempFile,
@@ -80,13 +80,13 @@ impl Running {
         Self::spawn(command(arguments))
     }
 
-    /// Starts it as in a container without privileges: `/proc/sys` is read-only.
+    /// Starts the binary as in an unprivileged container: `/proc/sys` is read-only.
     pub fn start_in_container(arguments: &[&str]) -> Self {
         let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
         Self::start_unshared(&["--mount"], script, arguments)
     }
 
-    /// Starts it where no instance of inotify is left, in namespaces of its own.
+    /// Starts the binary in its own namespaces, where no inotify instance is available.
     pub fn start_without_inotify(arguments: &[&str]) -> Self {
         let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
         Self::start_unshared(&["--user", "--map-root-user", "--net"], script, arguments)
@@ -110,7 +110,7 @@ impl Running {
     }
 
     pub fn stderr(&self) -> String {
-        // It may be in the middle of a letter.
+        // The file may end in the middle of a character.
         String::from_utf8_lossy(&std::fs::read(self.stderr.path()).expect("a file")).into_owned()
     }
 
@@ -127,7 +127,7 @@ impl Running {
         }
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
@@ -157,13 +157,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Gone already, or gone now.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// All of nftables in this namespace, as nft lists it.
+/// Returns nft's listing of the ruleset of this namespace.
 #[track_caller]
 pub fn ruleset() -> String {
     nft(&["list", "ruleset"])
@@ -183,7 +183,7 @@ pub fn ip(arguments: &[&str]) {
     assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A setting of connection tracking in this namespace.
+/// Returns a setting of connection tracking in this namespace.
 #[track_caller]
 pub fn conntrack(name: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/sys/net/netfilter/nf_conntrack_{name}"));

@@ -1,8 +1,8 @@
-//! What cannot be used: one line, exit status 1, and nothing is touched.
+//! Unusable flags and files: one line, exit status 1, and nothing is changed.
 
 use crate::process::{HEAD, KUBEADM, TestFile, conntrack, enter_namespace, portolan, ruleset};
 
-/// Runs it and expects one line with these words, and a namespace in which nothing has changed.
+/// Runs the binary and expects one line with these words, and no change in the namespace.
 #[track_caller]
 fn refused(arguments: &[&str], words: &[&str]) {
     let before = conntrack("tcp_timeout_established");
@@ -208,12 +208,12 @@ fn a_file_of_another_kind_is_refused() {
         let file = TestFile::new(text);
         refused(&["run", "--config", &file.name()], &[&file.name(), word]);
     }
-    // What kubeadm wrote, in the mode that its users may have chosen.
+    // kubeadm's file with a mode that its users may have chosen.
     let file = TestFile::new(&KUBEADM.replace("mode: \"\"", "mode: ipvs"));
     refused(&["run", "--config", &file.name()], &[&file.name(), "mode: ", "nftables"]);
 }
 
-/// Fields that kube-proxy ignores with a line in the log, and what is said of them.
+/// Fields that kube-proxy logs and ignores, and the messages about them.
 #[test]
 fn a_file_with_questionable_fields_is_refused_if_asked_for() {
     enter_namespace();

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::process::portolan;
 
-/// A Service that another proxy than the default one is to serve, and its endpoint.
+/// A Service for another proxy than the default one, and its endpoint.
 const LABELLED: &str = "
 apiVersion: v1
 kind: Service

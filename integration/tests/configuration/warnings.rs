@@ -1,8 +1,8 @@
-//! What is accepted and has no effect is named, and what is questionable.
+//! Warnings about options that have no effect, and about questionable ones.
 
 use crate::process::{HEAD, TestFile, enter_namespace, ip, portolan};
 
-/// Lines that are warnings, from a run that programs the kernel once from no manifests at all.
+/// Returns the warnings of a run that programs the kernel once, from an empty directory of manifests.
 fn warnings(arguments: &[&str]) -> Vec<String> {
     let empty = tempfile::tempdir().unwrap();
     let manifests = empty.path().to_str().unwrap();
@@ -16,7 +16,7 @@ fn warnings(arguments: &[&str]) -> Vec<String> {
 fn nothing_is_said_of_defaults() {
     enter_namespace();
     assert_eq!(warnings(&[]), Vec::<String>::new());
-    // As kube-proxy writes its defaults down.
+    // kube-proxy's defaults, as it writes them to a file.
     let file = TestFile::new(&format!(
         "{HEAD}clientConnection:\n  burst: 10\n  contentType: application/vnd.kubernetes.protobuf\n  qps: 5\n\
          configSyncPeriod: 15m0s\niptables:\n  localhostNodePorts: true\n  masqueradeBit: 14\n  minSyncPeriod: 1s\n  \
@@ -60,7 +60,7 @@ fn fields_and_flags_without_meaning_are_named_in_one_line() {
     );
 }
 
-/// As kube-proxy has it, so that a changed image closes nothing that answers today.
+/// The same as in kube-proxy, so that replacing its image closes no node port that answers today.
 #[test]
 fn a_family_whose_node_ports_are_open_on_every_address_is_named() {
     enter_namespace();
@@ -108,7 +108,7 @@ fn fields_that_kube_proxy_ignores_are_named_one_by_one_and_the_agent_runs() {
         line("8: ofALaterRelease: unknown field"),
     ];
     assert_eq!(warnings(&["--config", &name]), expected);
-    // The same before anything is started.
+    // `--show-config` prints the same warnings.
     let shown = portolan(&["run", "-f", "/dev/null", "--config", &name, "--show-config"]);
     let lines: Vec<&str> = shown.stderr.lines().map(|line| line.split_once("] ").unwrap().1).collect();
     assert_eq!((shown.code, lines), (Some(0), expected.each_ref().map(String::as_str).to_vec()));

@@ -1,4 +1,4 @@
-//! TCP and SCTP: flows to endpoints that stand in no slice any more.
+//! TCP and SCTP: flows to endpoints that are no longer in any slice.
 
 use std::{
     io::{Read, Write},
@@ -20,7 +20,7 @@ use rustix::{
 
 use crate::{CLIENT, NODE, World, cluster_ip, entries, local, run};
 
-/// Where clients send from.
+/// The source port of clients.
 const PORT: u16 = 4000;
 
 fn address_family(family: Family) -> AddressFamily {
@@ -30,9 +30,9 @@ fn address_family(family: Family) -> AddressFamily {
     }
 }
 
-/// Sends an INIT from the client's one port. There is no answer, and connection tracking remembers it all the same.
+/// Sends an INIT from the client's only port. Connection tracking remembers it although there is no answer.
 fn init(family: Family, to: SocketAddr) {
-    // The header without its checksum, which is not checked here; an INIT of one stream.
+    // The header without a checksum, which is not verified here; an INIT of one stream.
     let mut packet = Vec::from(PORT.to_be_bytes());
     packet.extend(to.port().to_be_bytes());
     packet.extend([0; 8]);
@@ -43,7 +43,7 @@ fn init(family: Family, to: SocketAddr) {
     rustix::net::sendto(&raw, &packet, SendFlags::empty(), &SocketAddr::new(to.ip(), 0)).expect("a route");
 }
 
-/// Asks for a TCP connection from the client's one port, and does not wait for an answer.
+/// Opens a TCP connection from the client's only port, without waiting for an answer.
 fn ask(family: Family, to: SocketAddr) -> OwnedFd {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket =
@@ -56,7 +56,7 @@ fn ask(family: Family, to: SocketAddr) -> OwnedFd {
     }
 }
 
-/// Has the endpoint 1 swallow what it is asked for, as if it were gone.
+/// Makes endpoint 1 drop connection attempts, as if it were gone.
 fn silence(family: Family) {
     let (name, address) = (if family == Family::Ip { "ip" } else { "ip6" }, local(family, 1));
     let table = format!(
@@ -67,7 +67,7 @@ fn silence(family: Family) {
     run("nft", &["-f", "-"], &table);
 }
 
-/// Has the state of the endpoints of Service 1 be this, over every protocol.
+/// Sets the endpoints of Service 1, with whether each is ready, for every protocol.
 fn set_endpoints(world: &mut World, endpoints: &[(u8, bool)]) {
     let name = ObjectName::new("default", "dns-1");
     let endpoint = |(last, ready): &(u8, bool)| {
@@ -126,7 +126,7 @@ fn sctp_flows_go_with_their_endpoint_and_not_while_it_drains() {
             assert_eq!(answers(Protocol::Sctp, frontend), [local(family, 2)]);
         }
         world.service(1, None);
-        assert_eq!(world.clean(), 2, "with the Service all go");
+        assert_eq!(world.clean(), 2, "all flows go with the Service");
         assert_eq!(entries(), before - 2);
     }
 }
@@ -145,7 +145,7 @@ fn tcp_connections_that_were_never_answered_go_with_their_endpoint() {
         for to in [frontend, node_port] {
             drop(ask(family, to));
         }
-        // Not by way of a Service.
+        // A connection that does not lead to a Service.
         drop(ask(family, (local(family, 1), 53).into()));
         let before = entries();
         assert_eq!(before, 4);
@@ -155,11 +155,11 @@ fn tcp_connections_that_were_never_answered_go_with_their_endpoint() {
         assert_eq!(world.clean(), 2);
         assert_eq!(entries(), before - 2, "and nothing else is removed");
 
-        // The same port again is served at once.
+        // A new connection from the same port is served at once.
         let other = TcpListener::bind((local(family, 2), 53)).expect("a listener");
         let _again = ask(family, frontend);
         other.accept().expect("the client");
-        // A connection that was answered goes on, whatever becomes of the endpoint.
+        // An answered connection continues, whatever happens to the endpoint.
         for endpoints in [Some(&[2][..]), Some(&[]), None] {
             world.service(1, endpoints);
             assert_eq!(world.clean(), 0);

@@ -1,5 +1,5 @@
-//! Stale flows against the kernel: needs root. Each test has its own network namespace, in which sockets make real entries
-//! through rules that Portolan compiled.
+//! Stale flows in a real kernel: needs root. Each test has its own network namespace, in which sockets create real
+//! entries through rules that Portolan compiled.
 #![allow(missing_docs, reason = "a test has no readers of its interface")]
 
 mod listed;
@@ -26,9 +26,9 @@ use portolan_rules::{
     state::State,
 };
 
-/// Where clients send from.
+/// The last part of the clients' address.
 const CLIENT: u8 = 9;
-/// The address of the node that answers node ports.
+/// The last part of the node's address that answers node ports.
 const NODE: u8 = 100;
 
 /// An address of the namespace: `10.0.0.LAST` or `fd00::LAST`.
@@ -58,12 +58,12 @@ struct World {
     conntrack: Conntrack,
     state: State,
     compiler: Compiler,
-    /// What was compiled last.
+    /// The last compiled ruleset.
     ruleset: Ruleset,
 }
 
 impl World {
-    /// A namespace of its own with the addresses that tests use, all of them local, and the base rules.
+    /// Enters a new namespace with the addresses that tests use, all of them local, and the base rules.
     fn new() -> Self {
         portolan_integration::enter_fresh_namespace();
         let addresses = Family::ALL.into_iter().flat_map(|family| {
@@ -88,7 +88,7 @@ impl World {
             ruleset: Ruleset::default(),
         };
         world.sync();
-        // The rules have the kernel track connections. It is to remember flows for as long as a slow test takes.
+        // The rules enable connection tracking. It must remember flows for as long as a slow test takes.
         for name in ["udp_timeout", "udp_timeout_stream", "sctp_timeout_cookie_wait", "tcp_timeout_syn_sent"]
         {
             let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
@@ -97,7 +97,7 @@ impl World {
         world
     }
 
-    /// Sets or removes the nth Service, `10.96.0.N:53` and node port `30000 + N`, over every protocol, with
+    /// Sets or removes the nth Service, `10.96.0.N:53` and node port `30000 + N`, for every protocol, with
     /// these endpoints on port 53.
     fn service(&mut self, number: u8, endpoints: Option<&[u8]>) {
         let name = ObjectName::new("default", format!("dns-{number}"));
@@ -123,7 +123,7 @@ impl World {
         self.state.set_slice(&name, Some(Arc::new(slice)));
     }
 
-    /// Compiles and commits; gives where flows may be stale.
+    /// Compiles and commits; returns the destinations whose flows may be stale.
     fn sync(&mut self) -> Stale {
         let stale = self.compiler.update(&mut self.state).stale;
         let ruleset = self.compiler.ruleset();
@@ -133,7 +133,7 @@ impl World {
         stale
     }
 
-    /// Commits, and removes the flows that this made stale. Gives their number.
+    /// Compiles and commits, and removes the flows that became stale. Returns their number.
     fn clean(&mut self) -> usize {
         let stale = self.sync();
         let mut flows = self.compiler.flows(stale.udp.iter().copied());
@@ -141,7 +141,7 @@ impl World {
         portolan_integration::remove_stale(&mut self.conntrack, &flows).expect("stale flows are removed")
     }
 
-    /// Removes all flows to a destination; gives their number.
+    /// Removes all flows to a destination; returns their number.
     fn remove_all(&mut self, destination: SocketAddr) -> usize {
         let no_endpoint: Flows = [(destination, Some([].into()))].into_iter().collect();
         portolan_integration::remove_stale(&mut self.conntrack, &no_endpoint).expect("flows are removed")
@@ -149,7 +149,7 @@ impl World {
 }
 
 /// Waits until packets to a local address arrive: the kernel adds the routes of an IPv6 address some time after
-/// the address, and drops what comes in between.
+/// the address, and drops packets until then.
 fn wait_for_route(address: IpAddr) {
     for _ in 0..5_000 {
         if UdpSocket::bind((address, 0)).is_ok_and(|socket| reaches_itself(&socket).is_ok()) {
@@ -166,7 +166,7 @@ fn reaches_itself(socket: &UdpSocket) -> std::io::Result<()> {
     socket.recv_from(&mut [0]).map(drop)
 }
 
-/// Number of entries in this namespace's table.
+/// Returns the number of entries in this namespace's connection tracking table.
 fn entries() -> usize {
     let path = "/proc/sys/net/netfilter/nf_conntrack_count";
     std::fs::read_to_string(path).expect(path).trim().parse().expect("a number")
@@ -187,7 +187,7 @@ impl Server {
         Self(socket, name)
     }
 
-    /// Answers what has come.
+    /// Answers all datagrams that have come.
     fn answer(&self) {
         let mut buffer = [0; 8];
         while let Ok((_, client)) = self.0.recv_from(&mut buffer) {
@@ -206,7 +206,7 @@ impl Client {
         Self(socket)
     }
 
-    /// Sends a datagram and lets the servers answer; the name of the one that did.
+    /// Sends a datagram and lets the servers answer; returns the name of the server that did.
     fn ask(&self, destination: SocketAddr, servers: &[Server]) -> Option<u8> {
         self.ask_within(Duration::from_secs(30), destination, servers)
     }
@@ -217,7 +217,7 @@ impl Client {
     }
 
     fn ask_within(&self, limit: Duration, destination: SocketAddr, servers: &[Server]) -> Option<u8> {
-        // A datagram that the rules reject is an error, or a silence.
+        // If the rules reject the datagram, sending may fail or no answer may come.
         let _ = self.0.send_to(b"?", destination);
         let start = Instant::now();
         let mut answer = [0];
@@ -246,7 +246,7 @@ fn flows_to_a_replaced_backend_go_and_all_others_stay() {
         for (client, destination) in clients.iter().zip(destinations) {
             assert_eq!(client.ask(destination, &servers), Some(1));
         }
-        // The same client, server and port by way of another Service, and without any.
+        // The same client and port, through another Service, and without a Service.
         let bystander = Client::new(family);
         let elsewhere = SocketAddr::new(cluster_ip(family, 2), 53);
         assert_eq!(bystander.ask(elsewhere, &servers), Some(1));
@@ -267,7 +267,7 @@ fn flows_to_a_replaced_backend_go_and_all_others_stay() {
             assert_eq!(client.ask(destination, &servers), Some(2), "{destination} recovers");
         }
         assert_eq!(bystander.ask(elsewhere, &servers), Some(1));
-        assert_eq!(world.remove_all(elsewhere), 1, "it was there all the time");
+        assert_eq!(world.remove_all(elsewhere), 1, "the flow was there all the time");
         assert_eq!(world.remove_all((local(family, 3), 30_001).into()), 1);
     }
 }
@@ -300,7 +300,7 @@ fn untranslated_flows_go_when_a_service_comes_and_stay_when_it_goes() {
         world.clean();
         let destination = SocketAddr::new(cluster_ip(family, 1), 53);
         let client = Client::new(family);
-        // No rule handles the address yet; the host that has it answers.
+        // No rule handles the address yet; a host with this address answers.
         let own = [Server::at(destination, 42)];
         assert_eq!(client.ask(destination, &own), Some(42));
         let servers = [Server::new(family, 1)];
@@ -344,7 +344,7 @@ fn looking_at_everything_removes_nothing_that_is_right() {
     let flows = world.compiler.flows(all);
     assert_eq!(portolan_integration::remove_stale(&mut world.conntrack, &flows).unwrap(), 0);
     assert_eq!(entries(), before);
-    // More destinations than are asked for one by one.
+    // More destinations than are looked up one by one.
     for number in 1..20 {
         world.service(number, Some(&[]));
     }
@@ -370,7 +370,7 @@ fn thousands_of_stale_flows_go_at_once() {
     }
 }
 
-/// Has packets to a ClusterIP be taken for translated, before Portolan's rules see them.
+/// Makes packets to a ClusterIP count as translated before Portolan's rules see them.
 fn lead_astray(destination: SocketAddr) {
     let (family, address) = (if destination.is_ipv4() { "ip" } else { "ip6" }, destination.ip());
     let table = format!(
@@ -401,7 +401,7 @@ fn what_went_by_untranslated_while_a_class_changed_is_removed() {
     }
 }
 
-/// Everything is tracked in a zone that others have set up.
+/// Rules of another owner, which put all connections into a connection tracking zone.
 const ZONES: &str = "\
 table inet zones {
     chain output { type filter hook output priority raw; ct zone set 7; }

@@ -1,4 +1,4 @@
-//! Messages of one change, however many Services there are.
+//! The number of netlink messages of one change does not depend on the number of Services.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use portolan_integration::{
 };
 use portolan_rules::{compile::Compiler, model::EndpointSlice, plane::Config, state::State};
 
-/// What one change after the other took.
+/// Makes one change after the other.
 struct Changes {
     kernel: Kernel,
     compiler: Compiler,
@@ -36,7 +36,7 @@ impl Changes {
         plan::commit(&mut self.kernel, &mut self.compiler, &update).unwrap()
     }
 
-    /// Removes what nothing leads to any more.
+    /// Removes what the last changes retired.
     fn retire(&mut self) -> Commit {
         plan::retire(&mut self.kernel, &mut self.compiler).unwrap()
     }
@@ -49,14 +49,14 @@ impl Changes {
     }
 }
 
-/// Messages and bytes of a swapped, an added and a removed endpoint, a created and a deleted Service, and of what is left
-/// to be removed later.
+/// Returns messages and bytes of a swapped, an added and a removed endpoint, of a created and a deleted Service, and of
+/// retiring.
 fn each_kind(services: u32) -> Vec<(&'static str, usize, usize)> {
     Namespace::new("cost").unwrap().enter(move || {
         let mut changes = Changes::new(services);
         let add = |slice: &mut EndpointSlice| slice.endpoints.push(spare(slice, 0));
         let remove = |slice: &mut EndpointSlice| drop(slice.endpoints.pop());
-        // Others have as many endpoints already as will be needed.
+        // Other Services already have the endpoint counts that the changes need.
         changes.endpoints(0, add);
         changes.endpoints(1, remove);
 
@@ -94,7 +94,7 @@ fn a_change_takes_as_many_messages_as_it_changes_maps_in_one_way() {
 
 #[test]
 fn a_change_is_as_long_among_a_thousand_services_as_among_ten() {
-    // The comments hold the Services' names, which are a little longer.
+    // The comments contain the Services' names, which are a little longer.
     let (few, many) = (each_kind(10), each_kind(1_000));
     for ((what, few_messages, few_bytes), (_, messages, bytes)) in few.into_iter().zip(many) {
         assert_eq!(messages, few_messages, "{what}");

@@ -1,5 +1,5 @@
-//! What a change costs in the kernel, counted in messages and generations: numbers that are the same on every
-//! machine. How long it all takes is the benchmarks' to say.
+//! The cost of a change in the kernel, counted in messages and generations, which are the same on every machine. The
+//! benchmarks measure time.
 
 mod changes;
 mod ports;

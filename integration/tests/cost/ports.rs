@@ -1,4 +1,4 @@
-//! Messages and bytes of one change of a Service with many ports: as many as it changes, whatever else there is.
+//! Messages and bytes of one change of a Service with many ports: they depend on the change only.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use portolan_rules::{
     state::State,
 };
 
-/// A Service and its slice, with so many ports.
+/// Returns a Service and its slice, with this number of ports.
 fn objects(synthetic: &Synthetic, n: u32, ports: u16) -> (Service, EndpointSlice) {
     let (mut service, mut slice) = (synthetic.service(n), synthetic.slices(n).remove(0));
     let (port, target) = (service.ports[0].clone(), slice.ports[0].clone());
@@ -26,7 +26,7 @@ fn objects(synthetic: &Synthetic, n: u32, ports: u16) -> (Service, EndpointSlice
     (service, slice)
 }
 
-/// Messages and bytes of a swapped endpoint, and of one changed port, of one Service among others like it.
+/// Returns messages and bytes of a swapped endpoint and of one changed port, in one of several equal Services.
 fn changes(services: u32, ports: u16) -> [(usize, usize); 2] {
     Namespace::new("cost").unwrap().enter(move || {
         let synthetic = Synthetic::new(services, Kinds::Plain);

@@ -1,4 +1,4 @@
-//! What the kernel is sent at a start, and when there is nothing to do.
+//! Commits at a start, and when there is nothing to do.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn pristine() -> Compiler {
     Compiler::new(Config::default())
 }
 
-/// Runs a test in a namespace of its own, with these Services cold-started.
+/// Runs a test in its own namespace, after a cold start with these Services.
 fn with_rules(kinds: Kinds, test: impl FnOnce(Kernel, Compiler, State) + Send + 'static) {
     Namespace::new("cost").unwrap().enter(move || {
         let (mut kernel, mut compiler) = (Kernel::open().unwrap(), pristine());
@@ -66,7 +66,7 @@ fn nothing_is_sent_when_nothing_is_to_be_done() {
 fn a_start_finds_the_slots_that_history_has_left() {
     with_rules(Kinds::Mixed, |mut kernel, mut compiler, mut state| {
         let synthetic = Synthetic::new(SERVICES, Kinds::Mixed);
-        // An endpoint goes and comes back: its slot is another one now, in Services of every kind.
+        // An endpoint goes and comes back, so its slot changes, in Services of every kind.
         for n in [0, 1, 10, 20] {
             let slice = synthetic.slices(n).remove(0);
             let mut without = slice.clone();
@@ -85,7 +85,7 @@ fn a_start_finds_the_slots_that_history_has_left() {
         let present = kernel.read(&table, &mut &start.compiler).unwrap();
         assert!(start.compiler.ruleset() == present, "the slots are adopted");
 
-        // From here on it goes as if the process had never ended.
+        // From now on, updates are the same as without a restart.
         let mut restarted = start.compiler;
         let mut slice = synthetic.slices(1).remove(0);
         slice.endpoints[2] = spare(&slice, 0);
@@ -100,7 +100,7 @@ fn a_start_finds_the_slots_that_history_has_left() {
 fn a_start_that_has_nothing_to_do_never_has_all_elements_in_memory() {
     with_rules(Kinds::Plain, |mut kernel, mut compiler, mut state| {
         let synthetic = Synthetic::new(SERVICES, Kinds::Plain);
-        // Endpoints stand at the slots that history has left them.
+        // The slots of the endpoints depend on earlier changes.
         for n in (0..SERVICES).step_by(3) {
             let mut slice = synthetic.slices(n).remove(0);
             slice.endpoints[2] = spare(&slice, 0);
@@ -119,7 +119,7 @@ fn a_start_that_has_nothing_to_do_never_has_all_elements_in_memory() {
     });
 }
 
-/// Of each kind of Service, some are gone, others have more or fewer endpoints, or another one; others have come.
+/// Changes Services of each kind: removes some, adds, removes or replaces endpoints of others, and adds new Services.
 fn change_all_kinds(state: &mut State, kinds: Kinds, services: u32) {
     for n in 0..60 {
         let change: fn(&mut EndpointSlice) = match n % 6 {

@@ -1,4 +1,4 @@
-//! What is measured from files is what is measured from memory.
+//! The synthetic Services are the same from files and from memory.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

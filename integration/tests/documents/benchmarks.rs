@@ -1,4 +1,4 @@
-//! The figures in the documents are those of the last benchmarks.
+//! The figures in the documents are the latest ones.
 
 use std::process::Command;
 

@@ -4,13 +4,13 @@ use std::{fs, path::Path};
 
 use crate::{documents, prose};
 
-/// Where links of a text lead, but for those to other sites.
+/// Returns the targets of a text's links, except those on other sites.
 fn links(text: &str) -> Vec<String> {
     let ends = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     ends.map(|(link, _)| link.to_owned()).filter(|link| !link.contains("://")).collect()
 }
 
-/// The name by which a heading is linked: lower case, without punctuation, words joined by hyphens.
+/// Returns the anchor of a heading: lower case, without punctuation, words joined by hyphens.
 fn anchor(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -44,7 +44,7 @@ fn links_lead_somewhere() {
     assert!(found > 30, "{found} links");
 }
 
-/// A page that no other page links to is not found.
+/// Readers do not find a page without links to it.
 #[test]
 fn the_readme_leads_to_every_page() {
     let documents = documents();

@@ -1,5 +1,6 @@
-//! The documents: their transcripts show what is printed, their links lead somewhere, their figures and pictures
-//! are current, and the messages that they explain exist; and the workflows of the hosting site. Needs root: transcripts program a kernel, in a network namespace.
+//! The documents: transcripts show the real output, links have targets, figures and pictures are current, and the
+//! explained messages exist. Also the workflows of the hosting site. Needs root: transcripts program a kernel, in a
+//! network namespace.
 
 mod benchmarks;
 mod links;
@@ -14,12 +15,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The top of the checkout.
+/// Returns the top directory of the repository.
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every document and its text: the Markdown files at the top and in `docs`.
+/// Returns every document with its text: the Markdown files at the top and in `docs`.
 fn documents() -> Vec<(PathBuf, String)> {
     let files =
         [top(), top().join("docs")].into_iter().flat_map(|directory| fs::read_dir(directory).unwrap());
@@ -30,7 +31,7 @@ fn documents() -> Vec<(PathBuf, String)> {
     files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// The blocks of code of a document, each with its language.
+/// Returns the code blocks of a document, each with its language.
 fn blocks(text: &str) -> Vec<(&str, Vec<&str>)> {
     let mut blocks: Vec<(&str, Vec<&str>)> = Vec::new();
     let mut is_inside = false;
@@ -49,7 +50,7 @@ fn blocks(text: &str) -> Vec<(&str, Vec<&str>)> {
     blocks
 }
 
-/// The text without its blocks of code.
+/// Returns the text without its code blocks.
 fn prose(text: &str) -> String {
     let mut is_inside = false;
     let outside = |line: &&str| {

@@ -6,7 +6,7 @@ use portolan_integration::binary;
 
 use crate::top;
 
-/// The sources of the binary and of the compiler, each on one line: literals are continued over several.
+/// Appends the sources of the binary and of the compiler, each joined to one line: literals may span several lines.
 fn sources(directory: &Path, text: &mut String) {
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -33,7 +33,7 @@ fn messages_in_troubleshooting_are_printed() {
     assert!(rows.len() >= 8, "{rows:?}");
     for row in rows {
         let (message, _) = row.split_once('`').unwrap();
-        // What is between two of these is a value.
+        // These characters enclose values.
         for part in message.split(['…', '"']).filter(|part| part.len() > 8) {
             let part = part.trim_end_matches(['(', '_']).trim();
             assert!(
@@ -44,7 +44,7 @@ fn messages_in_troubleshooting_are_printed() {
     }
 }
 
-/// klog's contract: what varies is in keys, so that lines can be counted and searched.
+/// klog's convention: messages are constant and values are in keys, so that lines can be counted and searched.
 #[test]
 fn messages_of_the_log_are_constant() {
     let mut source = String::new();

@@ -14,14 +14,14 @@ const DOCUMENTS: [&str; 2] = ["ARCHITECTURE.md", "CONTRIBUTING.md"];
 /// The folders that paths begin with.
 const FOLDERS: [&str; 5] = ["src", "rules", "integration", "docker", "docs"];
 
-/// What stands between backticks in a document.
+/// Returns the texts between backticks in a document.
 fn code_spans(document: &str) -> Vec<String> {
     let text = fs::read_to_string(top().join(document)).unwrap();
     let text = prose(&text);
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// All sources of the crates.
+/// Finds all sources in a folder.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -38,7 +38,7 @@ fn paths_in_the_documents_for_contributors_exist() {
     for document in DOCUMENTS {
         for span in code_spans(document) {
             let is_path = span.split_once('/').is_some_and(|(first, _)| FOLDERS.contains(&first));
-            // A pattern stands for what begins like it.
+            // A pattern matches the names with the same beginning.
             let path = span.split(['*', ' ']).next().unwrap();
             if is_path {
                 let (folder, beginning) = path.rsplit_once('/').unwrap();
@@ -93,7 +93,7 @@ fn items_in_the_documents_for_contributors_exist() {
     }
 }
 
-/// The tables of folders are complete.
+/// The table of folders is complete.
 #[test]
 fn each_folder_of_the_sources_is_in_the_table() {
     let spans: BTreeSet<String> = code_spans("ARCHITECTURE.md").into_iter().collect();
@@ -108,7 +108,7 @@ fn each_folder_of_the_sources_is_in_the_table() {
     }
 }
 
-/// Each has a row that says why.
+/// Each dependency is named in ARCHITECTURE.md.
 #[test]
 fn each_dependency_has_its_reason() {
     let spans: BTreeSet<String> = code_spans("ARCHITECTURE.md").into_iter().collect();

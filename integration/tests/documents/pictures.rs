@@ -1,4 +1,4 @@
-//! The pictures of the documents are what `docs/draw.sh` draws.
+//! The pictures of the documents are those that `docs/draw.sh` draws.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use portolan_integration::binary;
 
 use crate::{documents, top};
 
-/// The names of the pictures in a directory.
+/// Returns the names of the pictures in a directory.
 fn pictures(directory: &Path) -> Vec<String> {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let drawn = files.filter(|path| path.extension().is_some_and(|end| end == "svg"));

@@ -1,8 +1,8 @@
-//! Every transcript, command by command: what a document shows is what is printed.
+//! Runs every transcript, command by command, and compares the output with the document.
 //!
-//! A block of the language `console` is a transcript: `$` stands before what needs no privileges, `#` before what needs
-//! root. The commands of a document share a network namespace and a working directory, at first the top of the checkout.
-//! Commands for other machines stand in blocks of the language `sh`, without a prompt and without output.
+//! A block of the language `console` is a transcript: `$` precedes commands that need no privileges, `#` those that
+//! need root. The commands of a document share a network namespace and a working directory, at first the top of the
+//! repository. Commands for other machines are in blocks of the language `sh`, without a prompt and without output.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{blocks, documents, top};
 /// A command, and the lines that it prints.
 type Step<'a> = (&'a str, Vec<&'a str>);
 
-/// The command of a line with a prompt. A comment in a ruleset begins with the same sign.
+/// Returns the command of a line with a prompt. A comment in a ruleset also begins with `#`.
 fn command(line: &str) -> Option<&str> {
     let privileged = line.strip_prefix("# ");
     let privileged =
@@ -21,7 +21,7 @@ fn command(line: &str) -> Option<&str> {
     line.strip_prefix("$ ").or(privileged)
 }
 
-/// The commands of all transcripts of a document.
+/// Returns the commands of all transcripts of a document.
 fn steps(text: &str) -> Vec<Step<'_>> {
     let mut steps: Vec<Step<'_>> = Vec::new();
     for (_, lines) in blocks(text).into_iter().filter(|(language, _)| *language == "console") {
@@ -37,14 +37,15 @@ fn steps(text: &str) -> Vec<Step<'_>> {
     steps
 }
 
-/// A line of the log without what differs from run to run: time, process, line of the source, the kernel and its features.
+/// Returns a log line without the parts that differ between runs: time, process, source line, the kernel and its
+/// features.
 fn lasting(line: &str) -> &str {
     let is_log = line.starts_with('I') && line.contains(".rs:");
     let Some((_, rest)) = line.split_once("] ").filter(|_| is_log) else { return line };
     rest.split_once(" kernel=").map_or(rest, |(start, _)| start)
 }
 
-/// Runs the transcripts of a document, and says how many commands there were.
+/// Runs the transcripts of a document; returns the number of commands.
 fn replay(path: &Path, text: &str) -> usize {
     let steps = steps(text);
     if steps.is_empty() {

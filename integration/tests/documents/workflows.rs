@@ -1,4 +1,4 @@
-//! The workflows, as far as they can be judged without the site that runs them.
+//! The workflows, as far as they can be checked without the site that runs them.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

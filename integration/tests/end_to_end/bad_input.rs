@@ -1,11 +1,11 @@
-//! Bad input: a clear line each on stderr, and everything else is programmed.
+//! Bad input: each problem is one clear line on stderr, and everything else is programmed.
 
 use portolan_integration::{Agent, Dual, Family, Protocol, Service, Slice};
 use serde_json::json;
 
 use crate::scene::{Scene, assert_served, service, wait_until};
 
-/// A good Service `web` at ClusterIP 1, which must be served whatever else there is.
+/// Writes a good Service `web` at ClusterIP 1, which must be served whatever other input there is.
 fn web(scene: &Scene, pod: &portolan_integration::Pod) {
     let service = service("web", scene.lab.cluster_ip(1)).port("http", Protocol::Tcp, 80);
     scene.put("web.yaml", &service, Slice::both("web", ("http", Protocol::Tcp, 8080), &[pod]));
@@ -91,7 +91,7 @@ fn of_two_services_with_one_frontend_the_older_wins_then_the_first_by_name() {
         assert_one_line(&stderr, &["default/a-younger", "default/z-older", &by_age.of(family).to_string()]);
         assert_one_line(&stderr, &["default/beta", "default/alpha", &by_name.of(family).to_string()]);
     }
-    // The winner goes: the other takes its place.
+    // Without the winner, the other Service takes its place.
     let rest: Vec<_> = objects.into_iter().filter(|object| object["metadata"]["name"] != "z-older").collect();
     scene.manifests.put("claims.yaml", &rest).unwrap();
     wait_until("the younger takes over", || {

@@ -1,4 +1,4 @@
-//! Manifests that change while the binary runs: applied at once, and open connections survive.
+//! Manifests that change while the binary runs are applied at once, and open connections survive.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::scene::{Scene, assert_refused, assert_served, service, wait_until, while_connecting};
 
-/// A NodePort Service `web`, port 80, node port 30080, with these pods.
+/// Writes a NodePort Service `web`, port 80, node port 30080, with these pods.
 fn web(scene: &Scene, pods: &[&Pod]) {
     let service = service("web", scene.lab.cluster_ip(1)).of_type("NodePort");
     let service = service.port("http", Protocol::Tcp, 80).node_port(30_080);
@@ -16,7 +16,7 @@ fn web(scene: &Scene, pods: &[&Pod]) {
 
 /// Waits until exactly these pods serve a target.
 fn wait_for_servers(client: &Client, target: SocketAddr, servers: &[&str]) {
-    // Before a Service exists its address answers nothing: ask again soon.
+    // Before a Service exists nothing answers at its address, so a short timeout is enough.
     let client = client.within(Duration::from_secs(1));
     let time = wait_until(&format!("{target} is served by {servers:?}"), || {
         let answers = client.many(Protocol::Tcp, target, 15 * servers.len(), 2);
@@ -26,7 +26,7 @@ fn wait_for_servers(client: &Client, target: SocketAddr, servers: &[&str]) {
     println!("{} to {target}: served by {servers:?} after {time:?}", client.name());
 }
 
-/// Connections to the Service from a pod, the node and outside, in both families; all must outlive
+/// Connections to the Service from a pod, the node and outside, in both families; all must survive
 /// every change.
 struct Open(Vec<Connection>);
 
@@ -65,7 +65,7 @@ fn scaling_adds_and_removes_endpoints_and_breaks_no_connection() {
         (vec![&one, &two, &three], vec!["web-1", "web-2", "web-3"]),
         (vec![&two, &three], vec!["web-2", "web-3"]),
         (vec![&three], vec!["web-3"]),
-        // Everything replaced.
+        // All endpoints are replaced.
         (vec![&one, &two], vec!["web-1", "web-2"]),
         (vec![&three, &one], vec!["web-1", "web-3"]),
     ] {
@@ -149,7 +149,7 @@ fn a_deleted_service_is_forgotten_and_its_connections_live_on() {
             let client = client.within(Duration::from_secs(1));
             wait_until("the Service is gone", || client.tcp(target).server().is_none());
         }
-        // Nothing of it is left on the node port: the node's own process gets it.
+        // No rule is left for the node port: connections reach the node's own process.
         let _server =
             scene.lab.node_a.serve(family, scene.lab.node_a.outside(), Protocol::Tcp, 30_080).unwrap();
         let answer = scene.lab.client().tcp(scene.lab.node_a.outside().port(family, 30_080));
@@ -213,7 +213,7 @@ fn a_half_written_file_keeps_its_last_good_state() {
     std::fs::write(&file, &good[..cut]).unwrap();
     wait_until("the file is reported", || scene.stderr().contains("web.yaml"));
     assert_served(&client.tcp(target), &["web-1"], "while the file is half-written");
-    // Other files go on being applied meanwhile.
+    // Meanwhile other files are still applied.
     let other = service("other", scene.lab.cluster_ip(2)).port("http", Protocol::Tcp, 80);
     scene.put("other.yaml", &other, Slice::both("other", ("http", Protocol::Tcp, 8080), &[&two]));
     wait_for_servers(&client, scene.lab.cluster_ip(2).port(Family::V4, 80), &["web-2"]);

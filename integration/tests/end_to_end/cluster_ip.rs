@@ -48,7 +48,7 @@ fn a_pod_reaches_itself_through_its_own_cluster_ip() {
             let answer = one.client().probe(protocol, scene.lab.cluster_ip(1).port(family, 80));
             let what = format!("hairpin over {protocol} and {family}");
             assert_served(&answer, &["web-1"], &what);
-            // Its own address as source would make it answer itself past the node.
+            // With its own address as source, the pod would answer itself without the node.
             let source = answer.source().unwrap();
             assert!(scene.lab.node_a.owns(source), "{what}: masqueraded, but it saw {source}");
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::scene::{Scene, assert_served, every_protocol, service, slices};
 
-/// Runs a command of the binary on node-a; `-f` and the node's facts are added where it takes them.
+/// Runs a command of the binary on node-a; adds `-f` and the node's facts if the command takes them.
 fn portolan(scene: &Scene, arguments: &[&str]) -> Output {
     let facts = ["-f", scene.manifests.path().to_str().unwrap(), "--hostname-override", "node-a"];
     let cidr = ["--cluster-cidr", CLUSTER_CIDR];
@@ -29,8 +29,8 @@ fn assert_code(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "stdout:\n{}\nstderr:\n{stderr}", stdout(output));
 }
 
-/// Our two tables as nft lists them: sets and chains in alphabetical order, as their order is that in which they were
-/// made, and the elements of each set, which the kernel gives in the order of their hashes.
+/// Returns nft's listing of our two tables, sorted: nft lists sets and chains in the order of their creation, and the
+/// elements of a set in the order of their hashes.
 fn list(namespace: &Namespace) -> Vec<String> {
     let mut objects = Vec::new();
     for family in ["ip", "ip6"] {
@@ -45,7 +45,7 @@ fn list(namespace: &Namespace) -> Vec<String> {
     objects
 }
 
-/// A set or chain, with its elements in alphabetical order.
+/// Returns a set or chain with its elements in alphabetical order.
 fn sorted_elements(object: &str) -> String {
     let Some((before, after)) = object.split_once("elements = {") else { return object.to_owned() };
     let (elements, after) = after.split_once('}').unwrap();
@@ -58,7 +58,7 @@ fn sorted_elements(object: &str) -> String {
     [before, &elements.join("\n"), after].concat()
 }
 
-/// The same as JSON, with sorted elements and without handles.
+/// Returns nft's JSON listing of one table, sorted and without handles.
 fn list_json(namespace: &Namespace, family: &str) -> Value {
     let text = nft(namespace, &["-j", "list", "table", family, "portolan"], "").unwrap();
     let mut json: Value = serde_json::from_str(&text).unwrap();
@@ -114,7 +114,7 @@ fn diff_says_what_would_change_and_its_exit_code_whether() {
     assert_code(&portolan(&scene, &["diff"]), 0);
 }
 
-/// A Service as people write it: what a cluster would assign is missing.
+/// A Service without the values that a cluster would assign.
 const PLAIN: &str = "
 apiVersion: v1
 kind: Service
@@ -170,7 +170,7 @@ fn diff_of_a_namespace_leaves_the_others_alone() {
     assert!(!lines.contains("default/web") && !lines.contains(&two.address().v4.to_string()), "{lines}");
     let text = stdout(&portolan(&scene, &["diff", "-n", "shop"]));
     assert!(text.starts_with("shop/plain: ") && text.lines().count() == 2, "{text}");
-    // What is gone from the namespace goes, and nothing else.
+    // Only the Service that is gone from the namespace is removed.
     scene
         .manifests
         .put_text(
@@ -238,7 +238,7 @@ fn cleanup_removes_our_tables_and_no_others() {
     }
 }
 
-/// While Portolan serves the node, what kube-proxy left there can be removed.
+/// kube-proxy's leftovers can be removed while Portolan serves the node.
 #[test]
 fn cleanup_after_kube_proxy_leaves_everything_else() {
     let scene = Scene::new();
@@ -277,11 +277,11 @@ fn rendered_text_loads_and_lists_as_what_was_applied() {
         assert_eq!(list_json(applied, family), list_json(&loaded, family), "as JSON");
     }
 
-    // Again over itself, as after an edit.
+    // The text can be loaded again, as after an edit.
     nft(&loaded, &["-f", "-"], &stdout(&rendered)).unwrap();
     assert_eq!(list(applied), list(&loaded), "loading the text twice");
 
-    // And what nft lists, nft takes back.
+    // nft can load its own listing.
     let listed = nft(applied, &["list", "ruleset"], "").unwrap();
     let reloaded = Namespace::new("reloaded").unwrap();
     nft(&reloaded, &["-f", "-"], &listed).unwrap();
@@ -314,7 +314,7 @@ fn rendered_json_has_the_objects_that_nft_lists() {
     assert_code(&output, 0);
     assert_code(&portolan(&scene, &["run", "--once"]), 0);
     let rendered: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    // Each kind's names, of objects bare or under `add`.
+    // Returns the names of the objects of a kind, with or without an enclosing `add`.
     let names = |json: &Value, kind: &str| {
         let objects = json["nftables"].as_array().unwrap();
         let objects = objects.iter().filter_map(|object| object.get("add").unwrap_or(object).get(kind));
@@ -337,7 +337,7 @@ fn render_needs_no_privileges_and_reads_standard_input() {
     let scene = Scene::new();
     let [one, ..] = scene.web_pods();
     scene.put_services(&[&one]);
-    // The user nobody may not enter root's directories: give it its own copy, and the input by stdin.
+    // The user nobody cannot enter root's directories: it gets a copy of the binary, and the input on stdin.
     let directory = tempfile::Builder::new().prefix("portolan-for-nobody").tempdir().unwrap();
     let copy = directory.path().join("portolan");
     std::fs::copy(portolan_integration::binary().unwrap(), &copy).unwrap();
@@ -386,8 +386,8 @@ fn a_list_as_kubectl_prints_it_gives_the_same_rules() {
     assert_eq!(render("list.json", &list.to_string()), documents, "a List in JSON");
 }
 
-/// The writer may never finish, and the agent may be the first process of its container, which signals do not end by
-/// themselves.
+/// The writer may never finish, and the agent may be the first process of its container, for which signals have no
+/// default action.
 #[test]
 fn run_can_be_ended_while_it_reads_standard_input() {
     let namespace = Namespace::new("stdin").unwrap_or_else(|error| panic!("{error}"));
@@ -398,7 +398,7 @@ fn run_can_be_ended_while_it_reads_standard_input() {
     command.stdin(Stdio::piped()).stderr(log.reopen().unwrap());
     let mut child = namespace.enter(move || command.spawn()).unwrap();
     let patience = Duration::from_mins(1);
-    // From then on signals are its own affair.
+    // From then on the agent handles signals itself.
     let serving =
         eventually(patience, || std::fs::read_to_string(log.path()).unwrap().contains("Server listens"));
     signal::kill(Pid::from_raw(child.id().cast_signed()), signal::SIGTERM).unwrap();

@@ -36,7 +36,7 @@ impl Test {
         self.scene.shell.namespace().output(&binary().unwrap().to_string_lossy(), &arguments, "").unwrap()
     }
 
-    /// The exit status, and the results as `from, to, protocol, ok`, by family.
+    /// Returns the exit status and the results.
     fn results(&self) -> (Option<i32>, Vec<Value>) {
         let output = self.run(&["default/server", "--source", "default/node", "-o", "json"]);
         let text = String::from_utf8_lossy(&output.stdout);
@@ -46,7 +46,7 @@ impl Test {
     }
 }
 
-/// The Service of the servers with every kind of frontend, and one of the server on node-a.
+/// Writes a Service of the servers with every kind of frontend, and a Service of the server on node-a.
 fn put(scene: &Scene, pods: &[Pod]) {
     let lab: &Lab = &scene.lab;
     let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
@@ -115,7 +115,7 @@ fn what_is_not_reached_is_named() {
     assert_eq!(code, Some(1));
     for result in &results {
         let address = result["address"].as_str().unwrap();
-        // Packets of node-a's own do not pass there, and those of node-b do not reach node-a.
+        // Packets from node-a itself do not pass this chain, and packets from node-b do not reach node-a.
         let is_broken = address.starts_with("198.51.100.")
             && ["here", "server-a"].contains(&result["from"].as_str().unwrap());
         assert_eq!(result["ok"], !is_broken, "{result:#}");

@@ -1,10 +1,10 @@
-//! The walk-through, as `make demo` runs it, and what the documents show of it.
+//! The walk-through that `make demo` runs, and its output in the documents.
 
 use std::process::Command;
 
 const DOCUMENT: &str = include_str!("../../../docs/reading-the-rules.md");
 
-/// A line without what differs from run to run: times, and numbers of connections with their bars.
+/// Returns a line without the parts that differ between runs: times, and numbers of connections with their bars.
 fn lasting(line: &str) -> String {
     let is_counted = line.contains(['█', '▌', '▍']) || line.contains(" ms after");
     let differs = |c: char| is_counted && (c.is_ascii_digit() || matches!(c, ' ' | '▁'..='▏'));
@@ -28,7 +28,7 @@ fn every_act_does_what_it_says() {
     let printed = printed[start..].iter().take(shown.len());
     assert!(shown.len() > 20 && printed.clone().eq(&shown), "{:#?}\n{shown:#?}", printed.collect::<Vec<_>>());
 
-    // The same as a page that needs nothing else.
+    // The page needs no other file.
     let path = stdout.lines().find_map(|line| line.strip_prefix("The same with pictures: ")).unwrap();
     let page = std::fs::read_to_string(path).unwrap();
     for part in

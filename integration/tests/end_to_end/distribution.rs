@@ -39,7 +39,7 @@ fn six_hundred_connections_over_three_endpoints_look_random() {
                 println!("{} to {target}: {counts:?}, chi-square {:.2}", client.name(), chi_square(counts));
                 chi_square(counts)
             };
-            // A fair choice fails one sample in a thousand, and four in a row one time in 10^12; an unfair one
+            // A fair choice fails one sample in a thousand, and four in a row once in 10^12; an unfair choice
             // fails all of them.
             assert!((0..4).any(|_| sample() < LIMIT), "{} to {target} is not uniform", client.name());
         }

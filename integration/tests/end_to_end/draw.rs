@@ -53,7 +53,7 @@ fn what_is_not_used_is_drawn_with_its_reason() {
     }
 }
 
-/// Which of another node's addresses answer node ports is decided among those of its Node object.
+/// Another node's addresses for node ports are chosen from those in its Node object.
 #[test]
 fn node_ports_of_another_node_are_at_the_addresses_of_its_object() {
     let arguments = ["-f", "4-load-balancer.yaml", "--nodeport-addresses"];
@@ -98,6 +98,6 @@ fn many_services_are_an_overview() {
     let drawn = stdout(&draw(&["-f", path.to_str().unwrap()]), 0);
     assert!(drawn.starts_with("300 Services, 300 endpoints, 299 of them used\n"), "{drawn}");
     assert!(drawn.contains("and 60 more Services"), "{drawn}");
-    // What does not answer comes first.
+    // Services that do not answer come first.
     assert!(drawn.lines().nth(3).unwrap().starts_with("default/s-150 "), "{drawn}");
 }

@@ -9,7 +9,7 @@ use portolan_integration::binary;
 use portolan_rules::explanation::Reason;
 use serde_json::Value;
 
-/// Services that do not answer, each for another reason, and one that does.
+/// Services that do not answer, each for a different reason, and one that answers.
 const BROKEN: &str = "
 apiVersion: v1
 kind: List
@@ -70,7 +70,7 @@ items:
     conditions: [{type: Ready, status: 'False', reason: ContainersNotReady, message: 'containers with unready status: [c]'}]
 ";
 
-/// Each of these Services, the code of its cause, what a connection meets, and a part of the sentence.
+/// Each of these Services, the code of its cause, what becomes of a connection, and a part of the sentence.
 const CAUSES: [(&str, &str, &str, &str); 5] = [
     (
         "typo",
@@ -118,7 +118,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The words in one line, wherever lines of a width are broken.
+/// Returns the text on one line, without line breaks from wrapping.
 fn unbroken(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -135,7 +135,7 @@ fn describe_names_the_cause_in_one_line() {
         let output = portolan(&["describe", "service", name, "-n", "shop"], BROKEN);
         assert_code(&output, 0);
         let text = stdout(&output);
-        // The findings come first, before what to do about them.
+        // The findings come before the advice.
         let findings = unbroken(text.split("\n          ").next().unwrap_or_default());
         assert!(findings.contains(sentence), "{name}: {text}");
         assert!(!text.contains('\u{1b}'), "a pipe has no colours");
@@ -244,7 +244,7 @@ fn check_fails_by_severity_and_not_for_the_baseline() {
     assert_code(&portolan(&["check"], "# nothing\n"), 2);
 }
 
-/// The page lists every reason; `PORTOLAN_UPDATE=1` writes it.
+/// The page lists every reason; with `PORTOLAN_UPDATE=1` the test writes it.
 #[test]
 fn the_table_of_reasons_is_that_of_the_program() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");

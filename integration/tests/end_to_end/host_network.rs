@@ -1,4 +1,4 @@
-//! Pods on their node's own network: endpoints whose address is a node's.
+//! Pods on the host network: endpoints with a node's address.
 
 use portolan_integration::{Dual, Family, Node, Protocol, Server, Slice};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! What is not there, or cannot be read, takes nothing out of the kernel: no input at all, and files that are broken
-//! when the agent starts.
+//! Missing or unreadable input removes nothing from the kernel: no input at all, and files that are broken when the
+//! agent starts.
 
 use std::{fs, path::Path, process::Output, time::Duration};
 
@@ -93,10 +93,10 @@ fn without_any_object_no_command_changes_anything() {
             assert_eq!(stderr.lines().filter(|line| line.contains(words)).count(), 1, "{case}");
         }
     }
-    // Standard input is read once: nothing more can come.
+    // Standard input is read once, so no more objects can come.
     let output = portolan(&scene, &["run", "-f", "-", "--healthz-bind-address="], STATUS);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    // The agent that watches says so as well, and waits for more.
+    // An agent that watches files reports the same, and waits for objects.
     for name in ["comment.yaml", "status.json", "config.yaml", "tree", "none"] {
         let agent = Agent::spawn(&scene.lab.node_a, Path::new(&at(name)), &FACTS[2..]).unwrap();
         wait_until("it says so", || agent.stderr().contains("the kernel stays as it is"));
@@ -112,7 +112,7 @@ fn without_any_object_no_command_changes_anything() {
     assert!(!list(&scene).contains("default/web"));
 }
 
-/// `render … | nft -f -`: nft loads whatever comes, also of a command that failed.
+/// `render … | nft -f -`: nft loads any output, even that of a failed command.
 #[test]
 fn a_pipe_into_nft_loads_nothing_when_a_path_gives_nothing() {
     let scene = Scene::new();
@@ -149,7 +149,7 @@ fn a_file_that_loses_its_objects_while_the_agent_runs_keeps_them_in_force() {
         let known = agent.stderr().matches("web.yaml: ").count();
         scene.manifests.put_text("web.yaml", text).unwrap();
         wait_until("it is reported", || agent.stderr().matches("web.yaml: ").count() > known);
-        // Another file is followed meanwhile, and so is this one once it is good again.
+        // Meanwhile another file is followed, and so is this file once it is good again.
         put(&scene, "other", 2, &[&two]);
         wait_for(&scene, 2, "web-2");
         assert_serve(&scene, 1, &["web-1"], text);
@@ -184,14 +184,14 @@ fn a_file_that_is_broken_at_a_restart_costs_nothing_until_it_is_repaired() {
         let agent = agent(&scene);
         assert_eq!(notifications.changes().unwrap(), Vec::<String>::new(), "a restart with {text:?}");
         assert_eq!(list(&scene), before, "{text:?}");
-        // Another file changes: its own endpoints do, and nothing else.
+        // Another file changes: only its own endpoints change.
         put(&scene, "other", 2, &[&three]);
         wait_for(&scene, 2, "web-3");
         assert_serve(&scene, 1, &["web-1", "web-2"], &format!("{text:?}, and another file changed"));
         assert_serve(&scene, 2, &["web-3"], &format!("the other file, beside {text:?}"));
         put(&scene, "other", 2, &[&one]);
         wait_for(&scene, 2, "web-1");
-        // What is added is served; a file that is removed takes its Service with it.
+        // An added Service is served; removing a file removes its Service.
         put(&scene, "new", 3, &[&two]);
         wait_for(&scene, 3, "web-2");
         scene.manifests.remove("new.yaml").unwrap();
@@ -202,7 +202,7 @@ fn a_file_that_is_broken_at_a_restart_costs_nothing_until_it_is_repaired() {
         agent.terminate().unwrap();
     }
 
-    // Without it, its Service goes; and what was kept goes when all is known.
+    // Without the Service in the file, the kept Service goes once all input can be read.
     let agent = agent(&scene);
     scene.manifests.put_text("web.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}").unwrap();
     let target = scene.lab.cluster_ip(1).port(Family::V4, 80);
@@ -223,7 +223,7 @@ fn a_typo_in_a_slice_does_not_cost_its_service_the_endpoints_at_a_restart() {
     agent(&scene).terminate().unwrap();
     let before = list(&scene);
 
-    // One slice of two, then both; the Service itself can be read.
+    // A typo in one of two slices, then in both; the Service itself can be read.
     let slice = "kind: EndpointSlice";
     let typos = [
         good.replacen(slice, &format!("{slice}\n{slice}"), 1),
@@ -253,7 +253,7 @@ fn a_typo_in_a_slice_does_not_cost_its_service_the_endpoints_at_a_restart() {
         wait_for(&scene, 7, "web-1");
         agent.terminate().unwrap();
     }
-    // Repaired with fewer endpoints: those that were kept go.
+    // The file is repaired with fewer endpoints: the kept endpoints go.
     let agent = agent(&scene);
     put(&scene, "other", 7, &[&three]);
     scene.put_services(&[&two]);
@@ -265,7 +265,7 @@ fn a_typo_in_a_slice_does_not_cost_its_service_the_endpoints_at_a_restart() {
     agent.terminate().unwrap();
 }
 
-/// Without the Node, it is unknown how to recognise pods: no rule changes before it can be read.
+/// Without the Node it is unknown how to recognise pods: no rule changes until the Node can be read.
 #[test]
 fn rules_stay_while_the_node_that_they_depend_on_cannot_be_read() {
     let scene = Scene::new();
@@ -290,7 +290,7 @@ fn rules_stay_while_the_node_that_they_depend_on_cannot_be_read() {
     agent.terminate().unwrap();
 }
 
-/// A table cannot be given an owner: another takes its place, and with it what was left over.
+/// An existing table cannot get an owner: another table replaces it, and takes over the kept Services.
 #[test]
 fn what_is_left_over_moves_to_tables_with_an_owner() {
     let scene = Scene::new();
@@ -325,7 +325,7 @@ fn diff_and_once_take_nothing_away_either() {
     assert!(text.contains(&two.address().v4.to_string()) && !text.contains("default/web"), "{text}");
     assert_eq!(portolan(&scene, &["run", "--once", "-f", path], "").status.code(), Some(1));
     assert_serve(&scene, 1, &["web-1"], "its file is broken");
-    // It is unknown whether the other's endpoint went or stands in the broken file.
+    // It is unknown whether the other Service's endpoint is gone or is in the broken file.
     assert_serve(&scene, 2, &["web-1", "web-2"], "beside a file that is broken");
 }
 

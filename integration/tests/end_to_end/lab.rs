@@ -1,4 +1,4 @@
-//! The lab itself, without Portolan: what the other tests take for granted.
+//! The lab itself, without Portolan: the properties on which the other tests rely.
 
 use portolan_integration::{Family, Lab, Notifications, Protocol, nft};
 

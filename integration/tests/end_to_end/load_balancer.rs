@@ -1,4 +1,4 @@
-//! LoadBalancer VIPs and external IPs: addresses that no node has, brought to the nodes by a router.
+//! LoadBalancer VIPs and external IPs: addresses that no node has, routed to the nodes.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn a_vip_is_served_through_both_nodes_and_is_a_node_port_and_a_cluster_ip() {
     let (cluster_ip, vip) = (scene.lab.cluster_ip(1), scene.lab.external_ip(1));
     let mut service =
         service("web", cluster_ip).of_type("LoadBalancer").port("http", Protocol::Tcp, 80).node_port(30_080);
-    // Both ways to say that traffic arrives with the VIP as its destination; a hostname is no address.
+    // Without an `ipMode` and with `VIP`, traffic arrives with the VIP as its destination; a hostname has no address.
     service = service.ingress(vip.of(Family::V4), None).ingress(vip.of(Family::V6), Some("VIP"));
     let mut service = service.object();
     let ingress = service.pointer_mut("/status/loadBalancer/ingress").unwrap().as_array_mut().unwrap();

@@ -1,6 +1,6 @@
-//! End-to-end tests: the real binary on real kernels' tables, real packets, in namespaces of their own.
+//! End-to-end tests: the real binary, the real kernel's tables and real packets, in separate namespaces.
 //!
-//! Every test builds its own lab, so they run side by side. They need root and say so without it.
+//! Every test builds its own lab, so the tests run in parallel. They need root, and report an error without it.
 
 mod bad_input;
 mod changes;

@@ -1,5 +1,5 @@
-//! Which source the server sees: masqueraded only where the answer would not come back otherwise, or
-//! where it was asked for.
+//! The source address that the server sees: connections are masqueraded only if the answer would not come back
+//! otherwise, or if the configuration demands it.
 
 use portolan_integration::{CLUSTER_CIDR, Family};
 
@@ -49,14 +49,14 @@ fn without_a_cluster_cidr_no_connection_to_a_cluster_ip_is_masqueraded() {
                 assert_eq!(answer.source(), Some(expected.of(family)), "{what}");
             }
         }
-        // A node port does for every client: the answer has to come back through this node.
+        // Connections to a node port are masqueraded for every client: the answer must come back through this node.
         for client in scene.everywhere() {
             let answer = client.tcp(scene.lab.node_a.outside().port(family, 30_080));
             assert_served(&answer, &["web-1"], client.name());
             let source = answer.source().unwrap();
             assert!(scene.lab.node_a.owns(source), "{} to a node port: saw {source}", client.name());
         }
-        // And so does a pod that was sent back to itself.
+        // So are connections of a pod that lead back to itself.
         let answer = one.client().tcp(target);
         assert_served(&answer, &["web-1"], "hairpin");
         assert!(scene.lab.node_a.owns(answer.source().unwrap()), "hairpin: {answer}");

@@ -1,4 +1,4 @@
-//! NodePort: on every node's address, whether or not the node runs an endpoint, and nowhere else.
+//! NodePort: every node answers at its own address, with or without an endpoint there, and nowhere else.
 
 use portolan_integration::{CLUSTER_CIDR, Family, Protocol};
 use serde_json::json;
@@ -53,7 +53,7 @@ fn an_address_that_the_node_object_does_not_list_is_left_alone() {
     scene.run();
     let node = &scene.lab.node_a;
     for family in Family::BOTH {
-        // A process of the node itself has the same port at the inside address: it must get through.
+        // A process of the node listens on the same port at the inside address: its connections must not be translated.
         let _server = node.serve(family, node.inside(), Protocol::Tcp, 30_080).unwrap();
         let inside = node.inside().port(family, 30_080);
         for client in [scene.shell.client(), node.client(), scene.lab.node_b.client()] {
@@ -81,7 +81,7 @@ fn nodeport_addresses_choose_among_the_nodes_own() {
     }
 }
 
-/// As kube-proxy has it.
+/// The same as in kube-proxy.
 #[test]
 fn without_a_network_of_a_family_all_addresses_of_it_answer() {
     let mut scene = Scene::new();
@@ -106,7 +106,7 @@ fn other_ports_of_the_node_are_left_alone() {
     let node = &scene.lab.node_a;
     for family in Family::BOTH {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            // Also port 80: a Service's port is no port of the node.
+            // Port 80 as well: a Service's port is not a port of the node.
             for port in [80, 30_081] {
                 let _server = node.serve(family, node.outside(), protocol, port).unwrap();
                 for client in scene.everywhere() {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::scene::{Scene, assert_refused, assert_served, enough, service};
 
-/// A pod that answers on each of these ports as `name:port`.
+/// Starts a pod that answers on each of these ports as `name:port`.
 fn pod(node: &Node, name: &str, ports: &[u16]) -> Pod {
     let pod = node.pod(name).unwrap();
     ports.iter().fold(pod, |pod, port| {

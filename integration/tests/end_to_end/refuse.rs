@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::scene::{PROTOCOLS, Scene, assert_refused, every_protocol, service};
 
-/// Has a client at every place ask at every kind of frontend without endpoints, in both families. It is told where
-/// that is, and in words.
+/// Calls `ask` for a client at every place and every kind of frontend without endpoints, in both families, with the
+/// address and a description.
 fn ask_everywhere(mut ask: impl FnMut(&Client, SocketAddr, &str)) {
     let mut scene = Scene::new();
     scene.put_every_frontend("empty", &[]);
@@ -31,7 +31,7 @@ fn ask_everywhere(mut ask: impl FnMut(&Client, SocketAddr, &str)) {
 #[test]
 fn every_kind_of_frontend_refuses_from_everywhere() {
     ask_everywhere(|client, target, what| {
-        // One ICMP error for each target and place: Linux sends a peer six at once, then one a second.
+        // Only one ICMP error for each target and place: Linux sends a peer six at once, then one per second.
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             assert_refused(&client.probe(protocol, target), &format!("{what} and {protocol}"));
         }

@@ -1,4 +1,4 @@
-//! The binary ends, is killed, starts again: the rules stay, nothing is rewritten, and no connection fails.
+//! The binary ends or is killed, and starts again: the rules stay, nothing is rewritten, and no connection fails.
 
 use portolan_integration::{Agent, CLUSTER_CIDR, Family, Notifications, Protocol, nft};
 
@@ -45,7 +45,7 @@ fn a_restart_writes_nothing_when_nothing_changed() {
     let [one, two, three] = scene.web_pods();
     scene.put_services(&[&one, &two, &three]);
     let first = agent(&scene);
-    // A removal that moves a slot: the kernel's slots are then not those of a fresh compilation.
+    // A removal moves a slot, so that the kernel's slots differ from those of a fresh compilation.
     scene.put_services(&[&two, &three]);
     let list = || nft(scene.lab.node_a.namespace(), &["list", "ruleset"], "").unwrap();
     crate::scene::wait_until("the removal is applied", || !list().contains(&one.address().v4.to_string()));

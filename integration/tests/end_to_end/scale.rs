@@ -1,4 +1,4 @@
-//! More endpoints than a digit counts, more Services than a map at first holds.
+//! More than ten endpoints, and more Services than the initial size of a map.
 
 use std::{collections::BTreeSet, ops::Range, time::Duration};
 
@@ -15,7 +15,7 @@ fn twenty_endpoints_all_get_their_share() {
     let pod = ports.clone().fold(pod, |pod, port| pod.serve_named(Protocol::Tcp, port).unwrap());
     let service = service("web", scene.lab.cluster_ip(1)).of_type("NodePort");
     let service = service.port("http", Protocol::Tcp, 80).node_port(30_080);
-    // A slice has one number for a port name, so these are twenty slices a family.
+    // A slice has one number for each port name, so these are twenty slices per family.
     let slices = ports.clone().flat_map(|port| {
         Family::BOTH.map(|family| {
             let slice = Slice::new("web", family).named(&format!("web-{port}-{family}").to_lowercase());
@@ -38,7 +38,7 @@ fn twenty_endpoints_all_get_their_share() {
     }
 }
 
-/// The nth of many Services, at 10.97.x.y and its IPv6 sibling.
+/// Returns the nth of many Services, at 10.97.x.y and the corresponding IPv6 address.
 fn numbered(number: u16, pod: &Pod) -> Vec<Value> {
     let name = format!("many-{number}");
     let service: Service = service(&name, numbered_address(number)).port("http", Protocol::Tcp, 80);
@@ -51,7 +51,7 @@ fn numbered_address(number: u16) -> Dual {
     Dual::new([10, 97, high, low], [0xfd00, 0x10, 0x97, 0, 0, 0, 0, number])
 }
 
-/// Writes the manifests of some of them, in place of those that were there before.
+/// Replaces the manifests of these Services with those of the given numbers.
 fn put_numbered(scene: &Scene, numbers: Range<u16>, pod: &Pod) {
     let objects: Vec<Value> = numbers.flat_map(|number| numbered(number, pod)).collect();
     let all = json!({"apiVersion": "v1", "kind": "List", "items": objects});
@@ -73,7 +73,7 @@ fn no_new_connection_fails_while_a_start_finds_many_services_gone_and_many_new()
             Agent::start(&scene.lab.node_a, scene.manifests.path(), &["--cluster-cidr", CLUSTER_CIDR]);
         agent.unwrap_or_else(|error| panic!("{error}"))
     };
-    // One that is neither gone nor new, in the middle of the maps.
+    // A Service that stays, in the middle of the maps.
     let lasting = numbered_address(SERVICES / 2);
     let clients = [
         (scene.shell.client(), scene.lab.cluster_ip(1).port(Family::V4, 80)),

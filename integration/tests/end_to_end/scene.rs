@@ -1,4 +1,4 @@
-//! What most tests start from: a lab, a pod to ask from, and the binary on both nodes.
+//! The setup of most tests: a lab, a client pod, and the binary on both nodes.
 
 use std::{
     net::SocketAddr,
@@ -13,7 +13,7 @@ use portolan_integration::{
 };
 use serde_json::Value;
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// The longest wait for anything that takes milliseconds on an idle machine.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Every protocol a Service port may have.
@@ -25,7 +25,7 @@ pub struct Scene {
     pub manifests: Manifests,
     pub shell: Pod,
     agents: Vec<Agent>,
-    /// The variant of iptables for which rules are printed and loaded, rather than written by the binary.
+    /// The variant of iptables for which rules are printed and loaded, instead of being written by the binary.
     iptables: Option<&'static str>,
 }
 
@@ -38,13 +38,13 @@ impl Scene {
         Self { lab, manifests, shell, agents: Vec::new(), iptables: None }
     }
 
-    /// The same with rules that are printed for iptables, and loaded once, by this variant: `nft` or `legacy`.
+    /// The same with rules that are printed for iptables and loaded once with this variant: `nft` or `legacy`.
     #[allow(dead_code, reason = "for the tests of policies, which share this file")]
     pub fn with_iptables(variant: &'static str) -> Self {
         Self { iptables: Some(variant), ..Self::new() }
     }
 
-    /// Pods `web-1` on node-a and `web-2`, `web-3` on node-b, which answer every protocol on port 8080.
+    /// Starts Pods `web-1` on node-a and `web-2`, `web-3` on node-b, which answer every protocol on port 8080.
     pub fn web_pods(&self) -> [Pod; 3] {
         let (a, b) = (&self.lab.node_a, &self.lab.node_b);
         [(a, "web-1"), (b, "web-2"), (b, "web-3")].map(|(node, name)| {
@@ -53,13 +53,13 @@ impl Scene {
         })
     }
 
-    /// Whether rules are printed for iptables and loaded once.
+    /// Whether the rules are printed for iptables and loaded once.
     #[allow(dead_code, reason = "for the tests of policies, which share this file")]
     pub fn is_iptables(&self) -> bool {
         self.iptables.is_some()
     }
 
-    /// Writes a manifest file: a Service and its slices, or whatever else.
+    /// Writes a manifest file: a Service and its slices, or other objects.
     pub fn put(&self, name: &str, service: &Service, slices: Vec<Value>) {
         let objects: Vec<_> = std::iter::once(service.object()).chain(slices).collect();
         self.manifests.put(name, &objects).unwrap();
@@ -72,7 +72,7 @@ impl Scene {
     }
 
     /// Writes a Service with these pods that has every kind of frontend: the first ClusterIP, node port 30080, the
-    /// first external address for its load balancer, and the second.
+    /// first external address for its load balancer, and the second as external IP.
     pub fn put_every_frontend(&self, name: &str, pods: &[&Pod]) {
         let (vip, external) = (self.lab.external_ip(1), self.lab.external_ip(2));
         let service = Family::BOTH.iter().fold(
@@ -106,7 +106,7 @@ impl Scene {
         }
     }
 
-    /// Loads what the binary prints for iptables.
+    /// Loads the rules that the binary prints for iptables.
     fn load(&self, variant: &str, node: &portolan_integration::Node, arguments: &[&str]) {
         let facts = ["-f", self.manifests.path().to_str().unwrap(), "--hostname-override", node.name()];
         let render = [&["render", "-o", "iptables"][..], &facts, arguments].concat();
@@ -121,23 +121,23 @@ impl Scene {
         }
     }
 
-    /// What the binary on node-a has written to stderr.
+    /// Returns the stderr of the binary on node-a.
     pub fn stderr(&self) -> String {
         self.agents[0].stderr()
     }
 
-    /// The three places to ask from: a pod on node-a, node-a itself, and outside.
+    /// Returns the three clients: a pod on node-a, node-a itself, and one outside.
     pub fn everywhere(&self) -> [Client; 3] {
         [self.shell.client(), self.lab.node_a.client(), self.lab.client()]
     }
 }
 
-/// A Service with both ClusterIPs and no ports yet.
+/// Returns a Service with both ClusterIPs and no ports yet.
 pub fn service(name: &str, cluster_ip: Dual) -> Service {
     Service::new(name, Family::BOTH.map(|family| cluster_ip.of(family)))
 }
 
-/// The Service with port 80 of every protocol, and a node port for it, if given.
+/// Adds port 80 of every protocol to a Service, with a node port, if given.
 pub fn every_protocol(service: Service, node_port: Option<u16>) -> Service {
     PROTOCOLS.iter().fold(service, |service, protocol| {
         let service = service.port(&protocol.name().to_lowercase(), *protocol, 80);
@@ -145,7 +145,7 @@ pub fn every_protocol(service: Service, node_port: Option<u16>) -> Service {
     })
 }
 
-/// The slices of a Service made by [`every_protocol`]: these pods, ready, on their port 8080.
+/// Returns the slices of a Service made by [`every_protocol`]: these pods, ready, on port 8080.
 pub fn slices(name: &str, pods: &[&Pod]) -> Vec<Value> {
     let slice = |family| {
         let slice = Slice::new(name, family);
@@ -157,8 +157,8 @@ pub fn slices(name: &str, pods: &[&Pod]) -> Vec<Value> {
     Family::BOTH.map(slice).into()
 }
 
-/// So many connections that each of these endpoints gets one: with equal shares, one of up to twenty misses all of them
-/// once in 10^11 times.
+/// Returns a number of connections with which each of these endpoints gets one: with equal shares, one of up to twenty
+/// endpoints gets none once in 10^11 times.
 pub fn enough(endpoints: usize) -> usize {
     if endpoints < 2 { 15 } else { 30 * endpoints }
 }
@@ -174,20 +174,21 @@ pub fn assert_served(answer: &Answer, servers: &[&str], circumstances: &str) {
 #[track_caller]
 pub fn assert_refused(answer: &Answer, circumstances: &str) {
     match answer {
-        // A TCP client that ignores ICMP errors would send its request again after a second. However slow the
-        // machine: a client that was refused without doing that was refused at once.
+        // A TCP client that ignores ICMP errors would send its request again after a second. A client that did
+        // not send again was refused at once, however slow the machine.
         Answer::Refused { after, repeated } if *after < Duration::from_millis(500) || !repeated => {}
         _ => panic!("{circumstances}: {answer}, not refused at once"),
     }
 }
 
-/// Waits for a condition that must come true; gives the time it took.
+/// Waits for a condition that must come true; returns the time it took.
 #[track_caller]
 pub fn wait_until(what: &str, condition: impl FnMut() -> bool) -> Duration {
     eventually(PATIENCE, condition).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
-/// Does `work` while clients connect, each up to a thousand times a second, and asserts that every one of those was served.
+/// Runs `work` while clients connect, each up to a thousand times a second, and asserts that every connection was
+/// served.
 pub fn while_connecting(clients: &[(Client, SocketAddr)], protocols: &[Protocol], work: impl FnOnce()) {
     struct SetOnDrop<'a>(&'a AtomicBool);
     impl Drop for SetOnDrop<'_> {
@@ -198,7 +199,7 @@ pub fn while_connecting(clients: &[(Client, SocketAddr)], protocols: &[Protocol]
     let done = AtomicBool::new(false);
     let connect = |client: &Client, target: SocketAddr| {
         let mut count = 0_u32;
-        // Some twenty at least, however soon the work is done.
+        // At least twenty rounds, however soon the work is done.
         while !done.load(Ordering::Relaxed) || count < 20 {
             for protocol in protocols {
                 let answer = client.probe(*protocol, target);
@@ -209,7 +210,7 @@ pub fn while_connecting(clients: &[(Client, SocketAddr)], protocols: &[Protocol]
                 );
                 count += 1;
             }
-            // Connection tracking remembers each for two minutes, and not any number of them.
+            // Connection tracking remembers each connection for two minutes, up to a limit.
             thread::sleep(Duration::from_millis(1));
         }
     };

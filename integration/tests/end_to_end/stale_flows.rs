@@ -1,5 +1,5 @@
-//! Clients that never change their port: they follow the Service through every change, and no other's
-//! flow is touched.
+//! Clients that never change their port: they follow the Service through every change, and flows of other
+//! Services are not touched.
 
 mod gone;
 
@@ -15,10 +15,10 @@ use crate::scene::{Scene, assert_served, service, wait_until};
 
 const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
 
-/// How long an answer is waited for that may not come.
+/// How long to wait for an answer that may not come.
 const SHORT: Duration = Duration::from_millis(500);
 
-/// A place that always sends from the same port to the same target, over UDP unless a test says otherwise.
+/// A client that always sends from the same port to the same target, over UDP by default.
 struct Flow {
     client: Client,
     protocol: Protocol,
@@ -39,12 +39,12 @@ impl Flow {
         Self { protocol, ..self }
     }
 
-    /// Asks, and waits for the answer that must come.
+    /// Sends a request, and waits for the answer that must come.
     fn ask(&self) -> Answer {
         self.client.probe(self.protocol, self.target)
     }
 
-    /// Asks, though there may be no server to answer.
+    /// Sends a request, which may get no answer.
     fn try_to_ask(&self) -> Answer {
         self.client.within(SHORT).probe(self.protocol, self.target)
     }
@@ -55,7 +55,7 @@ impl Flow {
         server.unwrap_or_else(|| panic!("{} to {}: {answer}", self.client.name(), self.target))
     }
 
-    /// Goes on asking until the answer is what it should be. Asking keeps a stale flow alive.
+    /// Sends requests until the answer is right. The requests keep a stale flow alive.
     #[track_caller]
     fn becomes(&self, what: &str, right: impl Fn(&Answer) -> bool) {
         let mut last = None;
@@ -119,12 +119,12 @@ impl Flows {
     }
 }
 
-/// Flows that stay with the endpoint they have, of three, unless they are removed: with so many it is
-/// certain that one of them would then get another.
+/// Flows that keep their endpoint, one of three, unless they are removed. There are so many that at least one
+/// of them would then get another endpoint.
 struct Bystanders(Vec<(Flow, String)>);
 
 impl Bystanders {
-    /// 32 flows a family to this address: that none of them leads to a certain endpoint happens once in 10^11 times.
+    /// Opens 32 flows per family to this address. Once in 10^11 times, none of them leads to a given endpoint.
     fn new(scene: &Scene, target: Dual, port: u16) -> Self {
         remember_flows(scene);
         let flows = Family::BOTH.into_iter().flat_map(|family| {
@@ -147,21 +147,21 @@ impl Bystanders {
     }
 }
 
-/// Has node-a remember flows, however slow the test is: usually it does for half a minute, or for three seconds.
+/// Makes node-a remember flows, however slow the test is: the defaults are half a minute, or three seconds.
 fn remember_flows(scene: &Scene) {
     for name in ["udp_timeout", "udp_timeout_stream", "sctp_timeout_cookie_wait", "tcp_timeout_syn_sent"] {
         scene.lab.node_a.namespace().sysctl(&format!("net/netfilter/nf_conntrack_{name}"), "3600").unwrap();
     }
 }
 
-/// Service `web`, ports 80 of UDP and TCP, with this node port.
+/// Writes Service `web`, port 80 of UDP and TCP, with this node port.
 fn web(scene: &Scene, node_port: u16, slices: Vec<Value>) {
     let web = service("web", scene.lab.cluster_ip(1)).of_type("NodePort");
     let web = web.port("udp", Protocol::Udp, 80).node_port(node_port);
     scene.put("web.yaml", &web.port("tcp", Protocol::Tcp, 80).node_port(node_port), slices);
 }
 
-/// Slices of `web` with these pods, ready, on this port.
+/// Returns slices of `web` with these pods, ready, on this port.
 fn ready(pods: &[&Pod], port: u16) -> Vec<Value> {
     conditions(pods, port, &json!({"ready": true, "serving": true, "terminating": false}))
 }
@@ -185,7 +185,7 @@ fn pods(scene: &Scene) -> [Pod; 3] {
     })
 }
 
-/// A Service with every pod behind the port number of web's ClusterIP and that of its node port, elsewhere.
+/// Writes a Service with all pods at the port numbers of web's ClusterIP and node port, but at other addresses.
 fn other(scene: &Scene, pods: &[Pod; 3]) -> [(Dual, u16); 2] {
     let external = scene.lab.external_ip(2);
     let other = service("other", scene.lab.cluster_ip(2));
@@ -248,7 +248,7 @@ fn a_client_with_one_port_follows_its_service_through_every_change() {
     for flow in &flows.cluster_ip {
         flow.becomes("no longer served", |answer| answer.server().is_none());
     }
-    // What was a node port is the node's own again.
+    // The former node port belongs to the node's own processes again.
     let own = Family::BOTH.map(|family| {
         scene.lab.node_a.serve(family, scene.lab.node_a.outside(), Protocol::Udp, 30_080).unwrap()
     });
@@ -305,7 +305,7 @@ fn a_flow_that_is_older_than_its_service_is_taken_over() {
     let [one, ..] = pods(&scene);
     scene.run();
     let flows = Flows::new(&scene);
-    // They lead nowhere, or to the node itself, and go on doing so.
+    // The flows lead nowhere, or to the node itself, and would stay so.
     for flow in flows.all() {
         assert_eq!(flow.try_to_ask().server(), None);
     }
@@ -334,7 +334,7 @@ fn a_restart_removes_no_flow_and_a_change_meanwhile_only_what_it_made_stale() {
         }
         if end == "SIGTERM" { again.terminate().map(drop).unwrap() } else { again.kill().unwrap() }
     }
-    // One backend goes while no agent runs.
+    // One endpoint goes while no agent runs.
     web(&scene, 30_080, ready(&[two, three], 8080));
     let _agent = agent();
     for (flow, server) in flows.0.iter().chain(&node_port.0) {
@@ -342,5 +342,5 @@ fn a_restart_removes_no_flow_and_a_change_meanwhile_only_what_it_made_stale() {
             if server == "web-1:8080" { ["web-2:8080", "web-3:8080"] } else { [server.as_str(); 2] };
         assert_served(&flow.ask(), &servers, &format!("{}, served by {server} before", flow.target));
     }
-    assert!(flows.0.iter().any(|(_, server)| server == "web-1:8080"), "some flow led to what went");
+    assert!(flows.0.iter().any(|(_, server)| server == "web-1:8080"), "some flow led to the endpoint that went");
 }

@@ -1,4 +1,4 @@
-//! Where manifests may come from while the binary runs, and what else it watches.
+//! Sources of manifests while the binary runs, and repairs of the kernel's tables.
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::scene::{Scene, assert_served, service, wait_until};
 
-/// A Service `web`, port 80, with these pods.
+/// Returns the objects of a Service `web`, port 80, with these pods.
 fn web(scene: &Scene, pods: &[&Pod]) -> Vec<Value> {
     let service = service("web", scene.lab.cluster_ip(1)).port("http", Protocol::Tcp, 80);
     let slices = Slice::both("web", ("http", Protocol::Tcp, 8080), pods);
@@ -77,7 +77,7 @@ fn files_and_directories_add_up() {
     let (first, second) = (Manifests::new().unwrap(), Manifests::new().unwrap());
     let objects = web(&scene, &[&one, &two]);
     first.put("service.yaml", &objects[..1]).unwrap();
-    // One slice in a file of its own, JSON, in another directory; the other family's elsewhere.
+    // One slice in a separate JSON file in another directory; the slice of the other family in a third directory.
     fs::write(second.file("slice.json"), objects[1].to_string()).unwrap();
     let more = Manifests::new().unwrap();
     more.put("six.yml", &objects[2..]).unwrap();
@@ -89,8 +89,8 @@ fn files_and_directories_add_up() {
         let answer = scene.shell.client().tcp(scene.lab.cluster_ip(1).port(family, 80));
         assert_served(&answer, &["web-1", "web-2"], &format!("over {family}"));
     }
-    // A slice alone goes away: the Service stays, without endpoints in that family. A directory without any manifest would
-    // be an error, and take nothing away.
+    // Only a slice goes away: the Service stays, without endpoints in that family. A directory without any
+    // manifest would be an error, and would remove nothing.
     fs::write(second.file("other.yaml"), "{apiVersion: v1, kind: ConfigMap, metadata: {name: other}}")
         .unwrap();
     fs::remove_file(second.file("slice.json")).unwrap();
@@ -113,7 +113,7 @@ fn a_change_that_the_kernel_refuses_is_applied_after_reading_the_kernel_anew() {
         ("flush map ip portolan endpoints", &one),
         ("delete table ip portolan", &two),
     ] {
-        // The change of one endpoint no longer fits what another process has left in the kernel.
+        // After another process changed the kernel's tables, the change of one endpoint no longer fits them.
         nft(&namespace, &["-f", "-"], &format!("{command}\n")).unwrap();
         scene.manifests.put("web.yaml", &web(&scene, &[pod])).unwrap();
         wait_for(&client, &scene, pod.name());

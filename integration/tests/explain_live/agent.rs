@@ -1,4 +1,4 @@
-//! The state of the running agent, and what the kernel holds.
+//! Commands on the state of the running agent and on the kernel's tables.
 
 use std::{
     fs,
@@ -45,13 +45,13 @@ fn the_agent_says_what_it_holds_and_the_kernel_is_compared() {
 
 #[test]
 fn what_the_kernel_does_otherwise_is_named() {
-    // Nothing is repaired as long as this waits: repairs begin at once, and the full comparison an hour later.
+    // The next full comparison comes only after an hour; repairs begin at once.
     let running = Running::new(&[]);
     let rules = running.nft(&["list", "map", "ip", "portolan", "node-ports"]);
     assert!(rules.contains("30080"), "{rules}");
     let changing = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
-        // Again and again, so that repairs wait longer and longer.
+        // Again and again, so that the back-off of repairs grows.
         scope.spawn(|| {
             while changing.load(std::sync::atomic::Ordering::Relaxed) {
                 running.nft(&["flush", "map", "ip", "portolan", "node-ports"]);
@@ -82,7 +82,7 @@ fn the_kernel_is_compared_where_its_sets_are_large() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while changing.load(std::sync::atomic::Ordering::Relaxed) {
-                // One of them is there: sets that were outgrown are replaced by those of other names.
+                // One of these maps exists: outgrown sets are replaced by sets with other names.
                 for map in ["endpoints", "endpoints-b"] {
                     let _ = nft(
                         running.scene.lab.node_a.namespace(),
@@ -148,7 +148,7 @@ fn the_state_is_a_manifest_of_its_own() {
 fn a_reader_that_does_not_read_delays_no_other() {
     let running = Running::new(&[]);
     let idle: Vec<_> = (0..40).map(|_| running.connect("GET /state HTTP/1.0\r\n")).collect();
-    assert_eq!(running.run(&["check"]).code, Some(0), "the oldest make room");
+    assert_eq!(running.run(&["check"]).code, Some(0), "the oldest connections are closed");
     let strange = [
         "",
         "\r\n\r\n",
@@ -174,7 +174,7 @@ fn an_agent_takes_the_place_of_one_that_was_killed_and_only_of_that() {
     let running = Running::new(&[]);
     let Running { scene, agent, directory, pods: _pods } = running;
     let socket = directory.path().join("agent.sock").display().to_string();
-    // Two agents on one table are another matter: this one has tables of its own.
+    // The second agent has other tables, so that the two agents share only the socket.
     let second = [
         "--socket",
         &*socket,
@@ -291,7 +291,7 @@ fn the_last_commits_say_what_they_changed_and_why() {
     assert!(sample.iter().any(|line| line.as_str().unwrap().contains("element ip portolan ")), "{change:#}");
 }
 
-/// What `trace` says of session affinity, and the kernel's rules and connections do.
+/// With session affinity, `trace` reports the endpoint that connections reach.
 #[test]
 fn a_client_that_is_remembered_is_traced_to_its_endpoint() {
     let running = Running::new(&["--table-name", "sticky"]);
@@ -339,7 +339,7 @@ fn a_client_that_is_remembered_is_traced_to_its_endpoint() {
         assert!(answer.stdout.contains(&format!("the first connection of client {other}")), "{answer:?}");
     }
 
-    // The kernel's tables say as much on their own.
+    // Without the agent, the kernel's tables give the same answer.
     let Running { scene, agent, pods: _pods, directory: _directory } = running;
     agent.kill().unwrap();
     let target = scene.lab.cluster_ip(1).port(Family::V4, 80).to_string();
@@ -470,7 +470,7 @@ fn a_support_bundle_has_everything_and_no_credentials() {
     let state = running.directory.path().join("state.json").display().to_string();
     let again = portolan(namespace, &["get", "services", "-f", &state, "-o", "name"]);
     assert_eq!(again.stdout, "service/web\n", "{again:?}");
-    // In a Pod whose root is read-only.
+    // To standard output, as in a Pod with a read-only root.
     let binary = portolan_integration::binary().unwrap().display().to_string();
     let script =
         format!("{binary} support-bundle --socket {} --file - | tar -tzf -", running.socket().display());

@@ -1,4 +1,4 @@
-//! The state from the API server: one list, as any node would see it.
+//! The state from the API server: one list, from the view of any node.
 
 use portolan_integration::{Fault, Resource, Rule};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::{
     shared::{Answer, portolan},
 };
 
-/// The Pod of an address, which is not ready.
+/// Returns a Pod with this address, which is not ready.
 fn pod(name: &str, address: &str, node: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -27,7 +27,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// A Service `web` of two Pods, on node-a and node-b.
+    /// A Service `web` with two Pods, on node-a and node-b.
     fn new() -> Self {
         let scene = Scene::new();
         let pods = scene.web_pods();
@@ -163,7 +163,7 @@ fn the_binary_is_a_plugin_of_kubectl() {
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert!(answer.stderr.contains("from the API server https://"), "{}", answer.stderr);
     assert_eq!(answer.stdout.lines().count(), 4, "{}", answer.stdout);
-    // Whose view it is must be said, as the machine is no node.
+    // The node must be named, because this machine is not a node.
     let arguments = [&*kubeconfig, &plugin, "check"];
     let answer = Answer::from(namespace.output("env", &arguments, "").unwrap());
     assert!(answer.stderr.contains("but node-a, node-b; --hostname-override says"), "{answer:?}");

@@ -1,4 +1,4 @@
-//! Connections that were made, as each command and the page count them, and as they go on.
+//! Counts of connections in each command and on the page, and connections that continue.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::{
     screen::Screen,
 };
 
-/// Connections by the name of the Pod and the family.
+/// The number of connections by Pod name and family.
 type Made = BTreeMap<(String, Family), u64>;
 
 fn connect(running: &Running, family: Family, count: usize, made: &mut Made) {
@@ -25,7 +25,7 @@ fn connect(running: &Running, family: Family, count: usize, made: &mut Made) {
     }
 }
 
-/// Waits until everything shows what was made, of the endpoints that are there.
+/// Waits until every view shows the right counts for the current endpoints.
 #[track_caller]
 fn expect(running: &Running, screen: &Screen, pods: &[&Pod], made: &Made) {
     let all: u64 = made.values().sum();
@@ -50,7 +50,7 @@ fn expect(running: &Running, screen: &Screen, pods: &[&Pod], made: &Made) {
         .collect();
     assert_eq!(listed, expected, "{list:#}");
 
-    // The page has what was read within the last ten seconds.
+    // The page shows counts that are up to ten seconds old.
     let page = || running.agent.get(10249, "/services/default/web").unwrap().body;
     for (address, count) in &expected {
         let has_count = |page: String| {

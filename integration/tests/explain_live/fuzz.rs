@@ -1,6 +1,6 @@
 //! Random requests to the socket and to the page.
 //!
-//! `PORTOLAN_FUZZ_SECONDS` says for how long, and `PORTOLAN_FUZZ_SEED` which; `make soak` sets both.
+//! `PORTOLAN_FUZZ_SECONDS` is the duration, and `PORTOLAN_FUZZ_SEED` is the seed; `make soak` sets both.
 
 use std::{
     collections::BTreeSet,
@@ -15,14 +15,14 @@ use socket2::{Domain, Type};
 
 use crate::running::{PATIENCE, Running, put};
 
-/// How long it takes by default, in seconds.
+/// The default duration, in seconds.
 const SECONDS: u64 = 5;
-/// How much more memory the agent may have at the end.
+/// The most by which the agent's memory may grow.
 const GROWTH_KIB: u64 = 64 << 10;
 /// The port of the page.
 const PAGE: u16 = 10249;
 
-/// What paths and parameters are made of.
+/// The parts of paths and parameters.
 const PARTS: [&str; 48] = [
     "/",
     "services",
@@ -74,7 +74,7 @@ const PARTS: [&str; 48] = [
     "%",
 ];
 
-/// Lines that requests have beside the first.
+/// The header lines of requests.
 const HEADERS: [&str; 8] = [
     "Host: x",
     "Content-Length: 5",
@@ -88,7 +88,7 @@ const HEADERS: [&str; 8] = [
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "DELETE", "OPTIONS", "CONNECT", "get"];
 
-/// A stream of numbers that a seed decides.
+/// Pseudo-random numbers from a seed.
 struct Random(u64);
 
 impl Random {
@@ -123,7 +123,7 @@ impl Random {
         }
         let mut request = (request + "\r\n").into_bytes();
         match self.below(10) {
-            // Some bytes are others, or missing, or there twice.
+            // Some bytes are changed, missing or doubled.
             0..3 => {
                 for _ in 0..=self.below(6) {
                     let at = self.below(request.len());
@@ -146,13 +146,13 @@ impl Random {
 }
 
 trait Stream: Read + Write {
-    /// Says that nothing more will be asked.
+    /// Ends the request.
     fn finish(&self);
 }
 
 impl Stream for UnixStream {
     fn finish(&self) {
-        // The agent may have closed it.
+        // The agent may have closed the connection.
         let _ = self.shutdown(Shutdown::Write);
     }
 }
@@ -171,9 +171,9 @@ fn page(namespace: &Namespace) -> TcpStream {
     socket.into()
 }
 
-/// Asks, and returns what came until the end; nothing if it was left before that.
+/// Sends a request and returns the whole answer, or nothing if the connection is left before that.
 fn ask(mut stream: impl Stream, request: &[u8], is_left: bool) -> Option<Vec<u8>> {
-    // The agent may close it before it has read all.
+    // The agent may close the connection before it has read the whole request.
     let _ = stream.write_all(request);
     if is_left {
         return None;
@@ -196,7 +196,7 @@ fn random_questions_do_no_harm() {
     let time = Duration::from_secs(variable("PORTOLAN_FUZZ_SECONDS").unwrap_or(SECONDS));
     let running = Running::new(&["--endpoint-counters"]);
     let namespace = running.scene.lab.node_a.namespace();
-    // Once all of it has run, what it takes is there.
+    // After each part has run once, memory should not grow much more.
     for path in
         ["/", "/services/default/web", "/trace?from=pod&to=:30080", "/commits", "/metrics", "/statusz"]
     {
@@ -226,7 +226,7 @@ fn random_questions_do_no_harm() {
     println!("{asked} questions with seed {seed}: {codes:?}");
     assert!([200, 400, 404].iter().all(|code| codes.contains(code)), "{codes:?}");
     assert_eq!(running.agent.readyz(), Some(200));
-    // It goes on with its work.
+    // The agent still programs changes.
     put(&running.scene, &[&running.pods[2]]);
     let is_changed = || running.run(&["get", "services", "web"]).stdout.contains("2/2");
     assert!(eventually(PATIENCE, is_changed).is_some(), "{}", running.agent.stderr());
@@ -236,8 +236,8 @@ fn random_questions_do_no_harm() {
     assert!(growth < GROWTH_KIB, "{growth} KiB more");
 }
 
-/// Many readers take nothing of what they asked for, at the socket and at the page: others are answered, and what changes
-/// is committed.
+/// Many clients do not read their answers, at the socket and at the page: other clients are answered, and changes are
+/// committed.
 #[test]
 fn a_client_that_does_not_read_delays_no_other() {
     let running = Running::new(&[]);
@@ -248,7 +248,7 @@ fn a_client_that_does_not_read_delays_no_other() {
         idle.push(Box::new(running.connect("GET /state HTTP/1.0\r\n")));
         let mut page = page(namespace);
         for _ in 0..20 {
-            // Those that came first make room, so that some are closed by now.
+            // The oldest connections are closed for new ones, so that this one may be closed.
             let _ = page.write_all(b"GET /services/default/web HTTP/1.1\r\nHost: localhost\r\n\r\n");
         }
         idle.push(Box::new(page));

@@ -1,4 +1,4 @@
-//! An agent that commands ask.
+//! A running agent for commands.
 
 use std::{io::Write as _, os::unix::net::UnixStream, path::PathBuf, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     shared::{Answer, portolan},
 };
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// The longest wait for anything that takes milliseconds on an idle machine.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// An agent on node-a with a Service `web`, a NodePort with two endpoints.
@@ -40,14 +40,14 @@ impl Running {
         self.directory.path().join("agent.sock")
     }
 
-    /// Runs a command that asks the agent.
+    /// Runs a command that connects to the agent.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Answer {
         let socket = self.socket().display().to_string();
         portolan(self.scene.lab.node_a.namespace(), &[arguments, &["--socket", &socket]].concat())
     }
 
-    /// Reads or changes tables behind the agent's back.
+    /// Reads or changes tables without the agent.
     pub fn nft(&self, arguments: &[&str]) -> String {
         nft(self.scene.lab.node_a.namespace(), arguments, "").unwrap()
     }

@@ -22,7 +22,7 @@ pub struct Screen {
     child: Child,
     keyboard: File,
     terminal: Arc<Mutex<vt100::Parser>>,
-    /// Draws what the command writes.
+    /// The thread that draws the command's output on the terminal.
     drawing: Option<JoinHandle<()>>,
 }
 
@@ -42,7 +42,7 @@ impl Screen {
         let shown = terminal.clone();
         let drawing = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // Ends with the command, whose end of the terminal is the last.
+            // The loop ends with the command, which holds the last open end of the terminal.
             while let Ok(length) = output.read(&mut bytes) {
                 shown.lock().unwrap().process(&bytes[..length]);
             }
@@ -50,23 +50,23 @@ impl Screen {
         Self { child, keyboard, terminal, drawing: Some(drawing) }
     }
 
-    /// What is on the screen.
+    /// Returns the text on the screen.
     pub fn text(&self) -> String {
         self.terminal.lock().unwrap().screen().contents()
     }
 
-    /// Whether the screen is one that the command drew over all of the terminal.
+    /// Whether the command uses the alternate screen.
     pub fn is_drawn_over(&self) -> bool {
         self.terminal.lock().unwrap().screen().alternate_screen()
     }
 
-    /// Waits until the screen is so.
+    /// Waits until the text on the screen meets a condition.
     #[track_caller]
     pub fn wait(&self, what: &str, is_so: impl Fn(&str) -> bool) {
         assert!(eventually(PATIENCE, || is_so(&self.text())).is_some(), "not {what}:\n{}", self.text());
     }
 
-    /// Waits until there is a line that has all of these words, one after the other.
+    /// Waits for a line with all of these words in this order.
     #[track_caller]
     pub fn wait_for_line(&self, words: &[&str]) {
         let has_words = |line: &str| {
@@ -91,7 +91,7 @@ impl Screen {
     pub fn end(&mut self) -> ExitStatus {
         let ended = eventually(PATIENCE, || self.child.try_wait().unwrap().is_some());
         assert!(ended.is_some(), "it goes on:\n{}", self.text());
-        // All that it has written is on the screen.
+        // Waits until all output is on the screen.
         self.drawing.take().unwrap().join().unwrap();
         self.child.wait().unwrap()
     }

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use portolan_integration::{Namespace, binary};
 
-/// What a command answered.
+/// The exit status and the output of a command.
 #[derive(Debug)]
 pub struct Answer {
     pub code: Option<i32>,
@@ -13,7 +13,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What it printed in one line, wherever lines of a width are broken.
+    /// Returns the output on one line, without line breaks from wrapping.
     pub fn unbroken(&self) -> String {
         self.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
     }

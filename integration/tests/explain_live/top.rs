@@ -36,7 +36,7 @@ fn changes_are_shown_as_they_are_committed_and_a_service_is_opened_and_left() {
     screen.wait("what is wrong is named", |text| text.contains("the Service has no EndpointSlice"));
     screen.press("\x1b");
     screen.wait_for_line(&["default/web", "0/0"]);
-    // What is refused is counted.
+    // Refused connections are counted.
     let target = running.scene.lab.cluster_ip(1).port(Family::V4, 80);
     let answers = running.scene.shell.client().many(Protocol::Tcp, target, 7, 1);
     assert!(answers.iter().all(|answer| answer.server().is_none()), "{answers:?}");

@@ -1,4 +1,4 @@
-//! The number of endpoints changes to one that no other Service has, so that its class comes and goes with it.
+//! The endpoint count changes to one that no other Service has, so that its class comes and goes with it.
 
 use crate::scene::{FRONTENDS, Scene};
 

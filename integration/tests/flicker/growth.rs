@@ -1,14 +1,14 @@
-//! Many Services come, so that sets are outgrown and replaced: for all Services at once.
+//! Many new Services: sets are outgrown and replaced, for all Services at once.
 
 use portolan_integration::{Dual, Family, Protocol, Service, Slice};
 use serde_json::{Value, json};
 
 use crate::scene::{FRONTENDS, Scene};
 
-/// Services of one file.
+/// The number of Services in one file.
 const STEP: u16 = 200;
 
-/// What the Services of a file are like.
+/// The kind of the Services in a file.
 #[derive(Clone, Copy)]
 enum Kind {
     Plain,
@@ -17,7 +17,8 @@ enum Kind {
     Local,
 }
 
-/// The nth of many Services, at 10.97.x.y and its IPv6 sibling; nothing is at its two endpoints.
+/// Returns the nth of many Services, at 10.97.x.y and the corresponding IPv6 address; nothing listens at its two
+/// endpoints.
 fn numbered(number: u16, kind: Kind) -> Vec<Value> {
     let [high, low] = number.to_be_bytes();
     let name = format!("many-{number}");
@@ -28,7 +29,7 @@ fn numbered(number: u16, kind: Kind) -> Vec<Value> {
     let service = service.port("http", Protocol::Tcp, 80);
     let service = match kind {
         Kind::Plain => service,
-        // 30000 to 32767 less those of the Service under fire.
+        // 30000 to 32767 without those of the Service under fire.
         Kind::NodePort => service.of_type("NodePort").node_port(30_100 + number % 2_600),
         Kind::Local => {
             let service = service

@@ -33,7 +33,7 @@ fn no_flow_is_lost_while_node_ports_and_types_change() {
         ),
         ("only the node port under fire", plain("NodePort")),
     ];
-    // Others with the same number of endpoints, and with a number that no other Service has.
+    // Other Services with the same endpoint count, and with one that no other Service has.
     let other = ports(scene.service("other", 2), None);
     let exposed = |node_port| ports(scene.service("other", 2).of_type("NodePort"), Some(node_port));
     let others: Vec<(&str, Service, Vec<usize>)> = vec![

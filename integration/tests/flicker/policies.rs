@@ -40,7 +40,7 @@ fn no_flow_is_lost_while_policies_and_affinity_change() {
             None => service.with("/spec/sessionAffinity", "None"),
         }
     };
-    // Two on this node and two on the other.
+    // Two pods on this node and two on the other.
     let ready = [0, 1, 3, 4];
     scene.put("shop", &with(("Cluster", "Cluster", None)), &ready);
     scene.fire(&FRONTENDS, |scene| {

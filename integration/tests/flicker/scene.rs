@@ -1,4 +1,4 @@
-//! A Service under fire on node-a, and what became of every connection while it changed.
+//! A Service under fire on node-a, and the outcome of every connection while the Service changes.
 
 use std::{
     net::SocketAddr,
@@ -14,18 +14,18 @@ use portolan_integration::{
 };
 use serde_json::{Value, json};
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// The longest wait for anything that takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// New connections a second of each place and family; three places make 5,000 of each family.
+/// New connections per second from each place in each family; three places open 5,000 in each family.
 const A_SECOND: u32 = 1_667;
 /// Connections of each kind that must have been answered, however slow the machine.
 const ENOUGH: u64 = 200;
-/// What is no longer in use is removed about a second after a change: some changes come when that is over.
+/// Retired elements are removed about a second after a change: after this pause, the next change comes later than that.
 const PAUSE: Duration = Duration::from_millis(1_300);
-/// After so many changes without a pause there is one.
+/// The number of changes between pauses.
 const UNTIL_A_PAUSE: usize = 50;
 /// Source ports of the pod, the node and the client outside. They differ, so that masquerading, which gives
-/// connections of several places one address, needs no other port.
+/// connections from several places one address, need not change the port.
 const PORTS: [Range<u16>; 3] = [2_000..23_000, 33_000..49_000, 49_000..65_000];
 /// The node port of the Service under fire.
 pub const NODE_PORT: u16 = 30_080;
@@ -90,7 +90,7 @@ impl Scene {
     }
 
     /// Writes a Service and its slices. These pods (from 0) are ready; the others, in the Service under fire, are
-    /// about to end and go on serving those who are there.
+    /// terminating and still serve existing connections.
     pub fn put(&self, name: &str, service: &Service, ready: &[usize]) {
         let slice = |family| {
             let slice = Slice::new(name, family).port("udp", Protocol::Udp, POD_PORT);
@@ -106,16 +106,16 @@ impl Scene {
         self.manifests.put(&format!("{name}.yaml"), &objects).unwrap();
     }
 
-    /// Starts the agent and the fire at these of [`FRONTENDS`], makes the changes, and asserts that every connection
-    /// was answered.
+    /// Starts the agent, opens connections to these of [`FRONTENDS`], makes the changes, and asserts that every
+    /// connection was answered.
     pub fn fire(mut self, frontends: &[&'static str], changes: impl FnOnce(&mut Self)) {
-        // Else its commits would wait until the bursts that are made for them are over.
+        // With a higher priority, so that the agent's commits do not wait for the end of the bursts that they cause.
         let (first, arguments) = (["nice", "-n", "-15"], ["--cluster-cidr", CLUSTER_CIDR]);
         let agent = Agent::spawn_by(&self.lab.node_a, &first, self.manifests.path(), &arguments);
         let agent = agent.unwrap_or_else(|error| panic!("{error}"));
         assert!(eventually(PATIENCE, || agent.readyz() == Some(200)).is_some(), "the agent is not ready");
         self.agent = Some(agent);
-        // A source port is used again after some five seconds.
+        // A source port is used again after about five seconds.
         for key in ["udp_timeout", "udp_timeout_stream", "tcp_timeout_syn_sent", "tcp_timeout_close"] {
             self.lab.node_a.namespace().sysctl(&format!("net/netfilter/nf_conntrack_{key}"), "2").unwrap();
         }
@@ -128,7 +128,7 @@ impl Scene {
                 senders.push((format!("{} {family}", client.name()), targets, flows));
             }
         }
-        // A transaction is in force within a microsecond: that is when most connections are opened.
+        // A transaction takes effect within a microsecond: most connections are opened at that moment.
         let pid = self.agent.as_ref().map_or(0, Agent::pid);
         let bursts = self.bursts.clone();
         let held_up = Commits::hold_up(pid, move |moment| {
@@ -166,7 +166,7 @@ impl Scene {
         }
     }
 
-    /// How many changes of Services and slices the agent has applied.
+    /// Returns how many changes of Services and slices the agent has applied.
     fn applied(&self) -> u64 {
         let agent = self.agent.as_ref().expect("the agent runs");
         let text = agent.get(10249, "/metrics").expect("the metrics server answers").body;
@@ -180,7 +180,7 @@ impl Scene {
             .sum()
     }
 
-    /// The places to send from: a pod on node-a, node-a itself, and outside.
+    /// Returns the clients: a pod on node-a, node-a itself, and one outside.
     fn places(&self) -> [Client; 3] {
         [self.shell.client(), self.lab.node_a.client(), self.lab.client()]
     }
@@ -218,7 +218,7 @@ impl Scene {
         assert!(losses.are_none(), "{summary}\n{}", failures.join("\n"));
     }
 
-    /// A moment, by the change that it was next to.
+    /// Describes a moment by the change that came next.
     fn when(&self, moment: Instant) -> String {
         match self.changes.iter().find(|(applied, _)| *applied > moment) {
             Some((applied, what)) => format!("{:.1?} before it was seen applied: {what}", *applied - moment),
@@ -227,7 +227,7 @@ impl Scene {
     }
 }
 
-/// The Service with port 80 of UDP and TCP, and a node port for it, if given.
+/// Adds port 80 of UDP and TCP to a Service, with a node port, if given.
 pub fn ports(service: Service, node_port: Option<u16>) -> Service {
     [("udp", Protocol::Udp), ("tcp", Protocol::Tcp)].into_iter().fold(service, |service, (name, protocol)| {
         let service = service.port(name, protocol, 80).target_port(POD_PORT);

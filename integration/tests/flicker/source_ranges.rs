@@ -1,11 +1,11 @@
-//! `loadBalancerSourceRanges` come, go, change and overlap; the client is in one of them all along.
+//! `loadBalancerSourceRanges` come, go, change and overlap; one of them always contains the client.
 
 use serde_json::json;
 
 use crate::scene::{FRONTENDS, Scene};
 
 const CHANGES: usize = 125;
-/// The networks that the pod, the node and the client outside send from, whole and in parts.
+/// The networks of the pod, the node and the client outside, whole and in parts.
 const STATES: [&[&str]; 9] = [
     &["203.0.113.0/24", "192.0.2.0/24", "10.128.0.0/16", "2001:db8::/32", "fd00::/8"],
     &[],
@@ -17,12 +17,12 @@ const STATES: [&[&str]; 9] = [
         "2001:db8:2::/64",
         "fd00:10:128::/48",
     ],
-    // Beside and inside the former ones.
+    // Beside and inside the previous ranges.
     &["203.0.113.0/28", "192.0.2.8/29", "10.128.0.0/9", "2001:db8:0::/46", "fd00:10::/32"],
     &[],
     &["203.0.113.0/25", "203.0.113.8/30", "192.0.0.0/8", "10.0.0.0/8", "2001:db8::/33", "fd00:10:128:1::/64"],
     &["128.0.0.0/1", "10.128.1.0/25", "2000::/3", "fd00:10:128:1::/65"],
-    // One family's only: the other is open to all.
+    // Of one family only: the other family is open to all.
     &["203.0.113.10/32", "192.0.2.0/27", "10.128.0.0/10"],
     &["2001:db8:1::11/128", "2001:db8:2::10/128", "fd00:10:128:1::/80"],
 ];

@@ -1,4 +1,4 @@
-//! What a transaction changes, and that it is one transaction.
+//! The changes of a transaction, and that they are one transaction.
 
 use std::sync::{
     Arc,
@@ -17,7 +17,7 @@ use crate::{
 
 const TABLE: &str = "portolan";
 
-/// The declaration of this set in a ruleset, as operations on its elements carry it.
+/// Returns the declaration of a set, which operations on its elements carry.
 fn declaration(ruleset: &Ruleset, family: Family, name: &str) -> Arc<Set> {
     let set = &ruleset.tables[&family].sets[name];
     Arc::new(Set { elements: Elements::new(), ..set.clone() })
@@ -144,7 +144,7 @@ fn a_chain_goes_with_its_rules() {
     expect(&mut kernel, &ruleset);
 }
 
-/// A transaction that makes a map with this many elements.
+/// Returns a transaction that creates a map with this many elements.
 fn many(family: Family, count: u32) -> Transaction {
     let set = Arc::new(frontends(family, count));
     let comment = "namespace/a-service-of-common-length:http".into();
@@ -176,7 +176,7 @@ fn a_hundred_thousand_elements_are_one_transaction() {
             assert_eq!(elements.get(key), Some(element));
         }
     }
-    // More notifications than a buffer holds: the monitor says so instead of losing them silently.
+    // There are more notifications than the buffer holds: the monitor reports the loss.
     let lost = loop {
         match monitor.receive() {
             Ok(Some(_)) => {}
@@ -226,14 +226,14 @@ fn a_transaction_is_refused_after_others_committed_if_that_matters() {
     nft(&["-f", "-"], Some("table ip other { }"));
     let mut last = Transaction::new(TABLE);
     last.push(Family::Ip, Operation::DeleteTable);
-    let Err(Error::Refused { errno, .. }) = kernel.commit(&last) else { panic!("it is taken") };
+    let Err(Error::Refused { errno, .. }) = kernel.commit(&last) else { panic!("it is accepted") };
     assert_eq!(errno.raw_os_error(), 85, "ERESTART");
     assert!(kernel.dump(TABLE).unwrap().tables.contains_key(&Family::Ip));
     kernel.expect_generation(None);
     commit(&mut kernel, &last);
 }
 
-/// All that a monitor has to say; nothing if some of it was lost.
+/// Returns all events of a monitor, or nothing if some were lost.
 fn heard(monitor: &mut Monitor) -> Option<Vec<Notification>> {
     let mut events = Vec::new();
     while let Some(event) = monitor.receive().ok()? {
@@ -323,8 +323,8 @@ fn two_connections_see_each_others_work() {
     assert!(one.dump(TABLE).unwrap().tables[&Family::Ip].sets["node-addresses"].elements.is_empty());
 }
 
-/// Does something again and again on another thread, which is in the same namespace, for as long as `work`, which gets
-/// how often that was.
+/// Runs `other` again and again on another thread in the same namespace, until `work` ends. `work` gets the number of
+/// rounds.
 fn meanwhile(mut other: impl FnMut(&mut Kernel) + Send, work: impl FnOnce(&AtomicU32)) {
     let (stop, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
@@ -369,7 +369,7 @@ fn a_dump_is_never_half_of_a_transaction() {
     let names = ["cluster-ips", "node-addresses"];
     let sets = names.map(|name| declaration(&ruleset, Family::Ip, name));
     let key = |n| Concat::new(&[address(Family::Ip, n)]);
-    // The two sets always hold the same address beside the one that they began with.
+    // Besides their initial address, the two sets always hold the same address.
     let mut last = 7;
     let change = |kernel: &mut Kernel| {
         let mut transaction = Transaction::new(TABLE);

@@ -1,4 +1,4 @@
-//! What the compiler writes for Services of every kind, as the kernel and nft see it.
+//! The compiler's output for Services of every kind, read back from the kernel and listed by nft.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -15,7 +15,7 @@ use portolan_rules::{
 
 use crate::namespace::{commit, expect, kernel, list, loadable, nft};
 
-/// A Service with every kind of frontend in both families, before it is made one of a kind.
+/// Returns a Service with every kind of frontend in both families, without policies.
 fn service(n: u8) -> Service {
     let both = |v4: [u8; 4], v6: &str| -> Vec<IpAddr> {
         vec![v4.into(), format!("{v6}::{n}").parse().expect("an address")]
@@ -55,7 +55,7 @@ fn slice(service: &Service, family: u8, endpoints: u8) -> EndpointSlice {
     }
 }
 
-/// Every policy with every way to pick an endpoint, with source ranges and without.
+/// Compiles every policy with every way to pick an endpoint, with and without source ranges.
 fn every_class() -> Ruleset {
     let mut state = State::new(Node { name: "here".into(), ..Node::default() });
     let mut n = 0;

@@ -66,7 +66,7 @@ fn counts_are_read_with_what_they_belong_to() {
             count(dns, 1 << 31, "[fd00::1]:53", "kube-system/dns", 4_294_967_297),
         ]
     );
-    // Frontends and endpoints at slots are ten.
+    // There are ten elements: frontends and endpoints at slots.
     assert!(matches!(read_counts("portolan", 10).unwrap(), Counts::All(counts) if counts.len() == 5));
     assert_eq!(read_counts("portolan", 9).unwrap(), Counts::TooMany);
 }
@@ -80,7 +80,7 @@ fn counts_do_not_make_rulesets_differ() {
     let counted = kernel.read("portolan", &mut Expecting(&empty)).unwrap();
     let listed = nft(&["list", "ruleset"], None);
     assert!(listed.contains(" counter packets 5 bytes 300 : 10.0.0.1 . 8080"), "{listed}");
-    // As Portolan writes it, without counts.
+    // Portolan writes the ruleset without counts.
     nft(&["flush", "ruleset"], None);
     commit(&mut kernel, &create(&counted));
     expect(&mut kernel, &counted);
@@ -89,7 +89,7 @@ fn counts_do_not_make_rulesets_differ() {
     };
     assert_eq!(counts.len(), 5, "each element has a counter of its own");
     assert!(counts.iter().all(|count| count.connections == 0));
-    // What render prints is the same.
+    // The output of `render` gives the same ruleset.
     nft(&["-f", "-"], Some(&portolan_rules::print::nft(&counted)));
     expect(&mut kernel, &counted);
 }

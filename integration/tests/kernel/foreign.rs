@@ -1,4 +1,4 @@
-//! What others put into Portolan's tables is seen.
+//! Portolan sees what others put into its tables.
 
 use portolan::kernel::nftables::{FOREIGN_PRIORITY, Kernel, Tables};
 use portolan_integration::Expecting;
@@ -9,7 +9,7 @@ use crate::{
     tables::{create, data_plane, ruleset},
 };
 
-/// The IPv4 table that this text makes.
+/// Loads a text and returns its IPv4 table.
 fn table(text: &str) -> Table {
     let mut kernel = kernel();
     nft(&["-f", "-"], Some(text));
@@ -52,7 +52,7 @@ fn rules_that_portolan_never_writes_are_foreign() {
     assert_eq!(table.chains.len(), 1, "as do anonymous chains");
 }
 
-/// A rule is known in its place, as the whole that it is.
+/// A rule is known only at its position and as a whole.
 #[test]
 fn rules_that_are_not_the_expected_ones_are_foreign() {
     let mut kernel = kernel();
@@ -70,7 +70,7 @@ fn rules_that_are_not_the_expected_ones_are_foreign() {
     assert_eq!(is_known(&mut kernel, &expected), [vec![true; count], vec![false]].concat());
     nft(&["-f", "-"], Some("insert rule ip portolan services counter drop"));
     assert!(!is_known(&mut kernel, &expected)[0]);
-    // Of a rule that leads elsewhere it is known where.
+    // The target of a foreign rule's jump is read.
     let services = expected.tables.get_mut(&Family::Ip).unwrap().chains.get_mut("services").unwrap();
     services.rules.clear();
     nft(&["-f", "-"], Some("flush chain ip portolan services\nadd rule ip portolan services goto send"));

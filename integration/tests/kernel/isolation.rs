@@ -1,7 +1,7 @@
 //! A Service that the kernel refuses is found, and all others are programmed.
 //!
-//! No Service makes a kernel in good health refuse it, as far as is known. What stands in for one is another process that
-//! puts an element in the way just before each commit, faster than any repair.
+//! As far as is known, a healthy kernel refuses no Service. To simulate a refusal, another process adds a conflicting
+//! element just before each commit, faster than any repair.
 
 use std::{
     cell::Cell,
@@ -26,19 +26,19 @@ use portolan_rules::{
 
 use crate::namespace::enter;
 
-/// A stranger in the kernel.
+/// Another process that makes the kernel refuse commits.
 struct Contested {
     stranger: Kernel,
-    /// The `ClusterIP` that the stranger is after.
+    /// The `ClusterIP` for which the stranger adds a conflicting element.
     address: Rc<Cell<Option<Ipv4Addr>>>,
-    /// Whether the kernel's word on which operation it refused is withheld.
+    /// Whether to hide which operation the kernel refused.
     silent: bool,
     /// Whether the refusal is made up: other processes cannot put anything into a table with an owner.
     made_up: bool,
 }
 
 impl Contested {
-    /// What the stranger puts in the way of this transaction.
+    /// Returns the transactions that add and remove an element that conflicts with this transaction.
     fn obstacle(&self, transaction: &Transaction) -> Option<(Transaction, Transaction)> {
         let (set, key) = transaction.operations.iter().find_map(|(_, operation)| match operation {
             Operation::AddElement { set, key, .. } if &*set.name == SetName::Frontends.name() => {
@@ -98,7 +98,7 @@ pub fn settings() -> Settings {
     }
 }
 
-/// The addresses that the kernel answers at.
+/// Returns the addresses of the kernel's frontends.
 fn answered() -> Vec<Ipv4Addr> {
     let tables = Kernel::open().unwrap().dump("portolan").unwrap().tables;
     let frontends = &tables[&Family::Ip].sets[SetName::Frontends.name()];
@@ -144,7 +144,7 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_reported() {
                     warning.note
                 );
             }
-            // The stranger goes away; nothing happens by itself before the next full comparison.
+            // The stranger goes away; nothing happens until the next full comparison.
             address_wanted.set(None);
             agent.sync().unwrap();
             assert_eq!(answered().len(), 39);
@@ -156,7 +156,7 @@ fn a_service_that_the_kernel_refuses_is_left_out_and_reported() {
     }
 }
 
-/// The endpoints' addresses that the kernel leads to.
+/// Returns the addresses of the kernel's endpoints.
 fn endpoints(family: Family) -> Vec<IpAddr> {
     let tables = Kernel::open().unwrap().dump("portolan").unwrap().tables;
     let Some(set) = tables.get(&family).and_then(|table| table.sets.get(SetName::Endpoints.name())) else {
@@ -210,7 +210,7 @@ fn one_family_is_served_though_the_kernel_refuses_what_is_for_the_other() {
             for family in Family::ALL {
                 assert_eq!(endpoints(family), [addresses(1)[family as usize]]);
             }
-            // Another process takes the table of one family for its own.
+            // Another process becomes the owner of the table of one family.
             let mut other = Kernel::open().unwrap();
             assert!(other.own_tables().unwrap());
             let mut take = Transaction::new("portolan");
@@ -224,7 +224,7 @@ fn one_family_is_served_though_the_kernel_refuses_what_is_for_the_other() {
                 assert_eq!(endpoints(served), [addresses(n)[served as usize]], "{served} is served");
                 assert_eq!(endpoints(refused), [] as [IpAddr; 0]);
             }
-            // It goes, and takes its table with it.
+            // The other process deletes its table.
             let mut give_back = Transaction::new("portolan");
             give_back.push(refused, Operation::DeleteTable);
             other.commit(&give_back).unwrap();

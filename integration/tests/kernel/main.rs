@@ -1,4 +1,4 @@
-//! The kernel side against the kernel: needs root. Each test has its own network namespace.
+//! `portolan::kernel` against a real kernel: needs root. Each test has its own network namespace.
 
 mod commit;
 mod compiled;

@@ -1,4 +1,4 @@
-//! What another process changes while a large repair is committed, which the kernel does not notify of.
+//! Changes by another process during the commit of a large repair, of which the kernel sends no notification.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ use crate::{
 const SERVICES: u16 = 1_000;
 const ENDPOINTS: usize = SERVICES as usize * 5;
 
-/// Deletes endpoints, from one on, so many.
+/// Deletes `count` endpoints, from the one with index `first`.
 fn delete_endpoints(kernel: &mut Kernel, first: usize, count: usize) {
     let tables = kernel.dump("portolan").unwrap();
     let endpoints = set(&tables.tables[&Family::Ip], SetName::Endpoints);

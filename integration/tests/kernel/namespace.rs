@@ -1,4 +1,4 @@
-//! Network namespaces for tests, and nft as the judge.
+//! Network namespaces for tests, and nft as the reference.
 
 use std::{
     io::Write,
@@ -10,7 +10,7 @@ use portolan_integration::Expecting;
 pub use portolan_integration::enter_fresh_namespace as enter;
 use portolan_rules::ruleset::{Family, Ruleset, Transaction};
 
-/// A connection in a fresh network namespace.
+/// Opens a connection in a fresh network namespace.
 pub fn kernel() -> Kernel {
     enter();
     Kernel::open().expect("nf_tables")
@@ -36,7 +36,7 @@ fn culprit<'a>(
     }
 }
 
-/// Reads, commits nothing, and expects exactly this ruleset.
+/// Reads the tables, commits nothing, and expects exactly this ruleset.
 #[track_caller]
 pub fn expect(kernel: &mut Kernel, expected: &Ruleset) {
     let found = kernel.read("portolan", &mut Expecting(expected)).expect("a dump");
@@ -56,7 +56,7 @@ pub fn expect(kernel: &mut Kernel, expected: &Ruleset) {
     assert_eq!(&found, expected);
 }
 
-/// Runs nft with these arguments and, if any, this input. Returns what it prints.
+/// Runs nft with these arguments and, if any, this input. Returns its output.
 #[track_caller]
 pub fn nft(arguments: &[&str], input: Option<&str>) -> String {
     let mut child = Command::new("nft")
@@ -73,14 +73,14 @@ pub fn nft(arguments: &[&str], input: Option<&str>) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// nft's listing of the table in both families.
+/// Returns nft's listing of the table in both families.
 #[track_caller]
 pub fn list() -> String {
     nft(&["list", "ruleset"], None)
 }
 
-/// The part of a compiled ruleset that nft 1.0.6 loads as it is printed: it puts the data of an update over the end of
-/// a key with an IPv6 address.
+/// Returns the part of a compiled ruleset that nft 1.0.6 loads as it is printed: with an IPv6 address in the key, nft
+/// overwrites the end of the key with the data of an update.
 pub fn loadable(ruleset: Ruleset) -> Ruleset {
     Ruleset { tables: ruleset.tables.into_iter().filter(|(family, _)| *family == Family::Ip).collect() }
 }

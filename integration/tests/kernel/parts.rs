@@ -1,4 +1,4 @@
-//! All elements are compared in parts, and no change waits for more than one of them.
+//! All elements are compared in parts, and no change waits for more than one part.
 
 use std::{
     cell::Cell,
@@ -28,7 +28,7 @@ use crate::{
     namespace::{commit, enter},
 };
 
-/// Enough Services for ten parts or so.
+/// Enough Services for about ten parts.
 const SERVICES: u16 = 6_000;
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -46,7 +46,7 @@ pub fn service(n: u16) -> Arc<Service> {
     Arc::new(Service::cluster_ip(name(n), vec![address(n).into()], ports))
 }
 
-/// Five endpoints, from a number on.
+/// Returns a slice of five endpoints, from the number `first` on.
 pub fn slice(n: u16, first: u8) -> Arc<EndpointSlice> {
     let [high, low] = n.to_be_bytes();
     let endpoint = |i| Endpoint::ready(IpAddr::from([10, 128 + high, low, i]));
@@ -58,7 +58,7 @@ pub fn slice(n: u16, first: u8) -> Arc<EndpointSlice> {
     })
 }
 
-/// So many Services and all their slices.
+/// Returns this number of Services and all their slices.
 pub fn everything(services: u16) -> [Change; 2] {
     [
         Change::Services((0..services).map(|n| (name(n), service(n))).collect()),
@@ -75,8 +75,8 @@ pub fn frontend(n: u16) -> Concat {
     Concat::new(&[Value::Ipv4(address(n)), Value::Proto(6), Value::Port(80)])
 }
 
-/// Runs an agent over many Services that compares everything as often as it can, in a namespace of its own, and does
-/// this meanwhile, with what the tables are at first.
+/// Runs an agent over many Services in its own namespace, which compares everything as often as possible, and calls
+/// `test` meanwhile, with the initial tables.
 fn while_comparing(test: impl FnOnce(&mut Kernel, &Ruleset, &dyn Fn(Change))) {
     enter();
     let (events, inbox) = queue(Health::default());
@@ -110,7 +110,7 @@ pub fn set(table: &Table, set: SetName) -> &Set {
     &table.sets[set.name()]
 }
 
-/// Waits until there is something.
+/// Waits until `look` returns something.
 #[track_caller]
 pub fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -137,7 +137,7 @@ fn no_change_waits_for_a_comparison_of_everything() {
                 (!found.is_empty()).then_some(())
             });
             waits.push(started.elapsed());
-            // What it takes to read everything, at the least, on this machine at this moment.
+            // Measures the least time for reading everything, on this machine at this moment.
             let started = Instant::now();
             for set in table.sets.values().filter(|set| !set.flags.interval && !set.elements.is_empty()) {
                 let keys: Vec<Concat> = set.elements.keys().cloned().collect();
@@ -185,7 +185,7 @@ fn whatever_is_different_is_repaired_part_by_part() {
 struct Unreliable {
     /// Whether the next commit's outcome is lost, and whether it reaches the kernel.
     lost: Rc<Cell<Option<bool>>>,
-    /// How many elements were read in one go, at most.
+    /// The most elements that were read at once.
     read: Rc<Cell<usize>>,
 }
 
@@ -229,7 +229,7 @@ fn after_a_commit_that_failed_only_what_it_was_to_write_is_read() {
             agent.apply([Change::Slice(name(40), Some(Arc::new(many)))]);
             lost.set(Some(is_committed));
             agent.sync().unwrap_err();
-            // More comes before it is mended.
+            // Another change comes before the repair.
             agent.apply([Change::Slice(name(50), Some(slice(50, 2)))]);
             agent.sync().unwrap();
             assert!(read.get() < 500, "{} of 3,500 elements were read", read.get());

@@ -1,4 +1,4 @@
-//! What this kernel can do is found out without a trace.
+//! Probing the kernel's features leaves no trace.
 
 use portolan::kernel::nftables::{Feature, Tables};
 use portolan_rules::{
@@ -14,7 +14,7 @@ use crate::{
 #[test]
 fn this_kernel_has_what_every_run_needs() {
     let features = kernel().probe("portolan").unwrap();
-    // Since 6.9; it is not needed.
+    // Owned tables exist since Linux 6.9; they are not required.
     let missing = features.missing.iter().filter(|(_, feature)| *feature != Feature::OwnedTables);
     assert_eq!(missing.collect::<Vec<_>>(), Vec::<&(Family, Feature)>::new());
     assert!(features.checks_generation, "since Linux 4.12");
@@ -31,7 +31,7 @@ fn a_probe_commits_nothing() {
     let features = kernel.probe("portolan").unwrap();
     assert_eq!(kernel.generation().unwrap(), before);
     assert_eq!(nft(&["list", "ruleset"], None), "");
-    // The socket works as before, and there was nothing to count elements of.
+    // The socket works as before, and there was no set whose elements could be counted.
     commit(&mut kernel, &Transaction::new("portolan"));
     assert_eq!(kernel.dump("portolan").unwrap(), Ruleset::default());
     assert_eq!(features.counts_elements, None);

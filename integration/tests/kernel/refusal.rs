@@ -1,4 +1,4 @@
-//! What the kernel refuses, and that the error names the operation at fault.
+//! Transactions that the kernel refuses; the error names the faulty operation.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ fn an_element_with_other_data_is_found_among_a_thousand() {
             let mut transaction = Transaction::new("portolan");
             transaction.push(family, Operation::AddTable);
             for n in 0..1000 {
-                // Key 4 is there with class 1:3.
+                // Key 4 exists with class 1:3.
                 let key = if n == at { 4 } else { 5000 + n };
                 transaction.push(family, add(&set, family, key, if n == at { 1 } else { 3 }));
             }
@@ -83,7 +83,7 @@ fn a_range_is_found_among_others() {
         let mut transaction = Transaction::new("portolan");
         for n in 0..100 {
             let address = |n| Box::new(Concat::new(&[crate::tables::address(family, n)]));
-            // One that begins within 10.0.0.0/24 and ends after it.
+            // This range begins within 10.0.0.0/24 and ends after it.
             let (first, last) = if n == 61 { (100, 500) } else { (10_000 + n * 10, 10_000 + n * 10 + 5) };
             let element = Element { end: Some(address(last)), ..Element::member() };
             let (set, key) = (set.clone(), *address(first));
@@ -177,7 +177,7 @@ fn a_refusal_leaves_no_reply_behind() {
     expect(&mut kernel, &ruleset);
 }
 
-/// Encodes one operation after another that is fine; expects that it has no form in the kernel.
+/// Encodes a valid operation followed by this one; expects that the kernel has no form for this one.
 fn unencodable(operation: Operation) {
     let mut transaction = Transaction::new("portolan");
     transaction.push(Family::Ip, Operation::AddTable);
@@ -213,7 +213,7 @@ fn what_has_no_form_in_the_kernel_is_not_sent() {
 #[test]
 fn without_the_capability_the_error_says_so() {
     crate::namespace::enter();
-    // The capability of this thread alone; the process keeps it.
+    // Only this thread loses the capability; the process keeps it.
     let mut sets = rustix::thread::capabilities(None).unwrap();
     sets.effective.remove(rustix::thread::CapabilitySet::NET_ADMIN);
     rustix::thread::set_capabilities(None, sets).unwrap();

@@ -1,4 +1,4 @@
-//! A start over what an earlier run left, on a kernel that does not say how many elements sets have.
+//! A start over tables of an earlier run, on a kernel that does not report how many elements sets have.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -18,11 +18,11 @@ use crate::{
     parts::{agent, everything, frontend, name, service, set, slice},
 };
 
-/// With five endpoints each, so many that these are not dumped.
+/// With five endpoints each, enough that the endpoints are not dumped.
 const SERVICES: u16 = 1_000;
 const ENDPOINTS: usize = 5;
 
-/// The key of the first endpoint of a Service that has five.
+/// Returns the key of the first endpoint of a Service.
 fn first_endpoint(kernel: &mut Kernel, n: u16) -> Concat {
     let tables = kernel.dump("portolan").unwrap();
     let of_service = frontend(n);
@@ -31,7 +31,7 @@ fn first_endpoint(kernel: &mut Kernel, n: u16) -> Concat {
     found.next().unwrap().clone()
 }
 
-/// Writes an endpoint that no Service has at these keys.
+/// Writes an endpoint of no Service at these keys.
 fn write_endpoints(kernel: &mut Kernel, keys: &[&Concat]) {
     let tables = kernel.dump("portolan").unwrap();
     let endpoints = set(&tables.tables[&Family::Ip], SetName::Endpoints);
@@ -54,7 +54,7 @@ fn endpoints_are_read_by_their_keys_and_what_no_packet_meets_goes_at_the_next_fu
     earlier.apply(everything(SERVICES));
     earlier.sync().unwrap();
     drop(earlier);
-    // What an interrupted run may leave: at a key that nothing leads to, and where a Service comes that is new.
+    // Leftovers of an interrupted run: one at a key to which nothing leads, and one at a key of a new Service.
     let [first, last] = [0, SERVICES - 1].map(|n| first_endpoint(&mut kernel, n));
     let slot = |n: u16| {
         let (_, slot) = first.as_bytes().split_at(frontend(0).as_bytes().len());
@@ -80,7 +80,7 @@ fn endpoints_are_read_by_their_keys_and_what_no_packet_meets_goes_at_the_next_fu
     assert_eq!(
         endpoints.len(),
         services * ENDPOINTS + 1,
-        "all of the Services', and the one that is not met"
+        "all endpoints of the Services, and the one that no packet meets"
     );
     assert!(endpoints.contains_key(&unmet), "the set was not dumped");
 

@@ -1,4 +1,4 @@
-//! What is committed is what is dumped, and nft lists and loads it.
+//! A dump equals the committed ruleset, and nft can list and load it.
 
 use portolan_rules::ruleset::Family;
 
@@ -35,7 +35,7 @@ fn nft_lists_what_it_would_itself_have_written() {
         nft(&["flush", "ruleset"], None);
         nft(&["-f", "-"], Some(&listed));
         assert_eq!(list(), listed);
-        // What nft wrote from its own text is the same to the last instruction.
+        // The rules that nft loaded from its own text are equal to the last instruction.
         expect(&mut kernel, &ruleset);
         nft(&["flush", "ruleset"], None);
     }

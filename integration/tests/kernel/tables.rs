@@ -1,4 +1,4 @@
-//! Tables that hold every kind of statement, expression and set of the model.
+//! Tables with every kind of statement, expression and set of the model.
 
 use std::{net::Ipv6Addr, sync::Arc};
 
@@ -13,7 +13,7 @@ use DataType::{ClassId as Class, InetProto, InetService};
 const INTERVAL: SetFlags = SetFlags { interval: true, dynamic: false, timeout: false };
 const DYNAMIC: SetFlags = SetFlags { interval: false, dynamic: true, timeout: true };
 
-/// The address `10.0.0.0 + n`, or its like in IPv6.
+/// Returns the address `10.0.0.0 + n`, or the corresponding IPv6 address.
 pub fn address(family: Family, n: u32) -> Value {
     match family {
         Family::Ip => Value::Ipv4((0x0a00_0000 + n).into()),
@@ -21,27 +21,27 @@ pub fn address(family: Family, n: u32) -> Value {
     }
 }
 
-/// A class of this major and minor number.
+/// Returns the class with this major and minor number.
 pub fn class(major: u32, minor: u32) -> Value {
     Value::Class(ClassId(major << 16 | minor))
 }
 
-/// The key of a frontend.
+/// Returns the key of a frontend.
 pub fn frontend(family: Family, n: u32) -> Concat {
     Concat::new(&[address(family, n), Value::Proto(6), Value::Port(80)])
 }
 
-/// An address and a port.
+/// Returns an endpoint: an address and a port.
 pub fn endpoint(family: Family, n: u32) -> Concat {
     Concat::new(&[address(family, n), Value::Port(8080)])
 }
 
-/// The declaration of the frontends' map, for `size` elements.
+/// Returns the declaration of the map of frontends, for `size` elements.
 pub fn frontends(family: Family, size: u32) -> Set {
     Set::map("frontends", &[family.address_type(), InetProto, InetService], &[Class]).with_size(size)
 }
 
-/// Field by field what a frontend's key is made of.
+/// The fields of a frontend's key.
 pub const FRONTEND: [Field; 3] = [Field::DestinationAddress, Field::L4Proto, Field::DestinationPort];
 
 fn field(field: Field) -> Expression {
@@ -56,7 +56,7 @@ fn masked(mask: u32) -> Expression {
     field(Field::Priority).bitwise(BitOp::And, mask)
 }
 
-/// The priority set to the value that a map has for these fields.
+/// Returns a statement that sets the priority to a map's value for these fields.
 pub fn set_priority(fields: &[Field], map: &str) -> Statement {
     Statement::set(WritableField::Priority, concat(fields).lookup(map))
 }
@@ -65,7 +65,7 @@ fn choose() -> Statement {
     Statement::VerdictMap { key: field(Field::Priority), map: "classes".into() }
 }
 
-/// The data plane: what Portolan writes for Services, with a few elements.
+/// Returns the data plane that Portolan writes for Services, with a few elements.
 pub fn data_plane(family: Family) -> Table {
     let addr = family.address_type();
     let mut table = Table::new("portolan");
@@ -185,7 +185,7 @@ fn add_data_plane_chains(table: &mut Table, family: Family) {
     ));
 }
 
-/// A prefix of this length.
+/// Returns a prefix of this length.
 pub fn prefix(family: Family, length: u8) -> MatchValue {
     let network = match family {
         Family::Ip => "10.0.0.0",
@@ -195,7 +195,8 @@ pub fn prefix(family: Family, length: u8) -> MatchValue {
     MatchValue::Prefix(ipnetwork::IpNetwork::new(prefix.network(), length).expect("a prefix"))
 }
 
-/// Every other kind of statement, expression and set. With `reloadable` only what nft 1.0.6 can load again.
+/// Returns a table with every other kind of statement, expression and set; with `reloadable`, only those that nft 1.0.6
+/// can load again.
 pub fn everything_else(family: Family, reloadable: bool) -> Table {
     let addr = family.address_type();
     let range = |a, b, data: Element| {
@@ -357,7 +358,7 @@ fn lookups() -> Vec<Rule> {
     let mut rules = Vec::new();
     for (key, set) in keys {
         for negated in [false, true] {
-            // nft 1.0.6 does not load `a & b != @set`, which it lists.
+            // nft 1.0.6 lists `a & b != @set`, but cannot load it.
             if negated && matches!(key, Expression::Bitwise { .. }) {
                 continue;
             }
@@ -383,7 +384,7 @@ fn updates() -> Vec<Rule> {
     ]
 }
 
-/// Rules that nft 1.0.6 lists in a way that it cannot read.
+/// Returns rules whose listing nft 1.0.6 cannot load.
 fn not_reloadable() -> Vec<Rule> {
     let key = || Expression::Concat(vec![field(Field::SourceAddress), masked(0xffff_f000)]);
     let (set, data) = ("affinity".into(), Some(field(Field::Priority)));
@@ -396,12 +397,12 @@ fn not_reloadable() -> Vec<Rule> {
     ]
 }
 
-/// The ruleset of these tables.
+/// Returns the ruleset with these tables.
 pub fn ruleset(tables: impl Fn(Family) -> Table) -> Ruleset {
     Ruleset { tables: Family::ALL.map(|family| (family, tables(family))).into() }
 }
 
-/// A transaction that makes a ruleset from nothing.
+/// Returns a transaction that creates a ruleset from nothing.
 pub fn create(ruleset: &Ruleset) -> Transaction {
     let mut transaction = Transaction::new("portolan");
     for (&family, table) in &ruleset.tables {

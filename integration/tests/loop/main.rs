@@ -1,15 +1,15 @@
-//! The kernel in the loop: random clusters are compiled, applied by netlink and read back, and real packets
-//! meet what the simulator says of the ruleset that the kernel holds, and what `trace` says.
+//! The kernel in the loop: random clusters are compiled, applied by netlink and read back. Real packets must then
+//! behave as the simulator predicts from the ruleset in the kernel, and as `trace` reports.
 //!
-//! Each cluster is one node's view of some Services, EndpointSlices and settings: the same generators as those
-//! of the reference model, in the tests of `portolan-rules`, which holds the simulator to the Service API.
-//! Together they show, for every source, frontend, policy and state of endpoints, the choice of endpoints, the
-//! masquerade, the refusal or the silence.
+//! Each cluster is one node's view of some Services, EndpointSlices and settings. The generators are shared with the
+//! reference model, in the tests of `portolan-rules`, which compares the simulator with the Service API. Together these
+//! tests cover the choice of endpoints, the masquerade, the refusal and the silence for every source, frontend, policy
+//! and state of endpoints.
 //!
-//! `PORTOLAN_LOOP_PROBES` is the number of probes, `PORTOLAN_LOOP_SEED` what the clusters are drawn from: cargo sets it for
-//! tests, so that each run draws the same.
+//! `PORTOLAN_LOOP_PROBES` is the number of probes, `PORTOLAN_LOOP_SEED` the seed of the clusters: cargo sets it for
+//! tests, so that each run uses the same clusters.
 
-// Commands are short and written once; `write!` would add an error that cannot happen.
+// Commands are short and built once; `write!` would add an error that cannot happen.
 #![allow(clippy::format_push_string)]
 
 #[path = "../../../rules/tests/model/cluster.rs"]
@@ -48,11 +48,11 @@ use self::{
 };
 
 const PROBES: usize = 6000;
-/// Drafts for each cluster. Some of them cannot be sent by any host here.
+/// The number of drafts for each cluster. No host here can send some of them.
 const DRAFTS: usize = 120;
-/// Of those that lead to no endpoint, which are most, one in so many is sent.
+/// Of the drafts that lead to no endpoint, which are the most, one in this number is sent.
 const FEW: usize = 4;
-/// Packets that are to meet silence are sent side by side: each takes all of its time.
+/// The number of packets without an expected answer that are sent in parallel: each waits for its whole timeout.
 const AT_ONCE: usize = 16;
 
 #[test]
@@ -94,14 +94,14 @@ fn packets_in_random_clusters_meet_what_the_simulator_says() {
         start.elapsed()
     );
     assert!(traced * 3 >= probes, "{traced} of {probes} were traced");
-    // Agreement says little where nothing ever happens.
+    // Each kind of outcome must occur often enough.
     for kind in ["sent", "masqueraded", "rejected", "dropped", "untouched"] {
         let count = kinds_seen.get(kind).copied().unwrap_or_default();
         assert!(count * 100 >= probes, "{kind}: only {count} of {probes}");
     }
 }
 
-/// What a packet met that it should not have.
+/// A wrong outcome of a packet.
 pub struct Failure {
     probe: Probe,
     text: String,
@@ -114,8 +114,8 @@ impl Failure {
     }
 }
 
-/// Sends the packets one after the other, because one may be remembered and decide the fate of the next;
-/// gives what became of each, in a word, and how many of them were traced.
+/// Sends the packets one after the other, because session affinity may make one decide the fate of the next. Returns
+/// the kind of each outcome, and how many packets were traced.
 fn check(
     world: &World,
     cluster: &Cluster,
@@ -166,7 +166,7 @@ fn check(
     Ok((kinds, traced))
 }
 
-/// Shows the failure, then looks for a smaller cluster with the same.
+/// Shows the failure, then looks for a smaller cluster with the same failure.
 fn report(world: &mut World, cluster: &Cluster, failure: &Failure) -> ! {
     let Failure { probe, text } = failure;
     let packet = probe.packet();

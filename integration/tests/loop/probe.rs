@@ -1,4 +1,4 @@
-//! A packet that is sent, and whether what it met is what the simulator says.
+//! A packet to send, and the comparison of its outcome with the simulator's.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,12 +13,12 @@ use crate::{
     world::{Rules, World},
 };
 
-/// How long an answer may take that takes less than a millisecond on an idle machine.
+/// The longest wait for an answer, which takes less than a millisecond on an idle machine.
 pub const PATIENCE: Duration = Duration::from_mins(1);
-/// How long silence must last.
+/// How long to wait when no answer is expected.
 pub const SILENCE: Duration = Duration::from_millis(80);
 
-/// A first packet and the place that it is sent from.
+/// A first packet and the client that sends it.
 #[derive(Clone)]
 pub struct Probe {
     client: Client,
@@ -27,7 +27,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// None for protocols that there are no sockets for.
+    /// Creates a probe; `None` for protocols without sockets.
     pub fn new(client: Client, packet: Packet) -> Option<Self> {
         let protocol = match model::Protocol::from_number(packet.protocol)? {
             model::Protocol::Tcp => Protocol::Tcp,
@@ -37,23 +37,23 @@ impl Probe {
         Some(Self { client, packet, protocol })
     }
 
-    /// The packet.
+    /// Returns the packet.
     pub fn packet(&self) -> &Packet {
         &self.packet
     }
 
-    /// The same from another port.
+    /// Returns the same probe from another port.
     pub fn with_port(&self, port: u16) -> Self {
         Self { packet: Packet { source_port: port, ..self.packet.clone() }, ..self.clone() }
     }
 
-    /// Sends it.
+    /// Sends the packet and waits for an answer.
     pub fn send(&self, limit: Duration) -> Answer {
         let client = self.client.from(self.source()).within(limit);
         client.probe(self.protocol, self.destination())
     }
 
-    /// What the rules do with it. Before it is compared, make sure that the simulator understood every rule.
+    /// Simulates what the rules do with the packet, and asserts that the simulator understood every rule.
     pub fn simulate(&self, cluster: &Cluster, rules: &Rules, memory: &Memory) -> Outcome {
         let host = Host { local_addresses: cluster.host.clone() };
         let outcome = simulate(rules, &host, &self.packet, memory);
@@ -61,7 +61,7 @@ impl Probe {
         outcome
     }
 
-    /// The case that an answer shows, if it is one that may happen.
+    /// Returns the case of the outcome that an answer shows, if there is one.
     pub fn case<'a>(&self, cluster: &Cluster, outcome: &'a Outcome, answer: &Answer) -> Option<&'a Case> {
         let is_shown = |case: &&Case| match (case.fate, answer) {
             (Fate::Sent { to, masqueraded }, Answer::Served { server, seen }) => {
@@ -76,7 +76,7 @@ impl Probe {
         outcome.cases.iter().find(is_shown)
     }
 
-    /// Whether a server sees this source: the sender, or another port, chosen at random, of the node.
+    /// Whether a server may see this source: the sender itself, or, if masqueraded, the node with a random port.
     pub fn is_source(&self, cluster: &Cluster, seen: SocketAddr, masqueraded: bool) -> bool {
         if masqueraded {
             seen != self.source() && cluster.host.contains(&seen.ip())
@@ -94,14 +94,14 @@ impl Probe {
     }
 }
 
-/// How often a probe is sent again whose ports mislead.
+/// How often a probe is sent again when its ports are ambiguous.
 const DOUBTS: usize = 10;
 
 /// Sends a probe, and waits until it is clear whether it meets this outcome.
 ///
-/// Ports may mislead where the address is the sender's own: the kernel also changes the port of a connection that it does
-/// not masquerade, if one that it does has that port at the same endpoint already; and the random port of one that it
-/// does may happen to be the one that it had. Neither happens many times in a row.
+/// Ports may be ambiguous if the sender's address is the node's own: the kernel also changes the port of a connection
+/// that is not masqueraded if a masqueraded one already has that port at the same endpoint; and the random port of a
+/// masqueraded connection may happen to be its original one. Neither happens many times in a row.
 pub fn send(
     world: &World,
     cluster: &Cluster,
@@ -121,7 +121,7 @@ pub fn send(
         answer = sent.send(limit);
     }
     match answer {
-        // The answer to another port stands for this one.
+        // The answer to another port counts for this one.
         Answer::Served { server, seen } if seen == sent.source() => {
             Answer::Served { server, seen: probe.source() }
         }
@@ -129,7 +129,7 @@ pub fn send(
     }
 }
 
-/// What a case is, in a word.
+/// Returns the name of a case.
 pub fn kind(case: &Case) -> &'static str {
     match case.fate {
         Fate::Sent { masqueraded: false, .. } => "sent",
@@ -141,7 +141,7 @@ pub fn kind(case: &Case) -> &'static str {
     }
 }
 
-/// The cluster with affinities that do not end while it is tried, on a node that knows the network of its Pods.
+/// Returns the cluster with affinities that do not expire during the test, on a node that knows the network of its Pods.
 pub fn lasting(mut cluster: Cluster) -> Cluster {
     cluster.node.pod_cidrs =
         ["10.1.1.0/24", "fd00:1:1::/48"].map(|text| text.parse().expect("a network")).into();

@@ -1,4 +1,4 @@
-//! Looks for the smallest cluster in which one packet still meets what it should not.
+//! Looks for the smallest cluster in which one packet still has a wrong outcome.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::{
     world::World,
 };
 
-/// Where an endpoint is drawn, a failure may take some packets to show.
+/// If an endpoint is chosen at random, it may take several packets for a failure to appear.
 const ATTEMPTS: usize = 20;
-/// How long an answer may take here. The failure is known: a cluster that only looks as if it had it costs a
-/// larger report, and a minute for each attempt at a packet that meets silence costs hours.
+/// How long an answer may take here. The failure is known, so a cluster that only seems to have it just gives a worse
+/// report; a minute for each attempt without an answer would take hours.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long to look at the most.
+/// The longest time for shrinking.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// The smaller cluster and what the packet meets there; none if the failure is not seen again.
+/// Returns the smaller cluster and the packet's outcome there, or `None` if the failure does not appear again.
 pub fn shrink(world: &mut World, cluster: &Cluster, probe: &Probe) -> Option<(Cluster, String)> {
     let mut text = failure(world, cluster, probe)?;
     let (mut smallest, start) = (cluster.clone(), Instant::now());
@@ -36,7 +36,7 @@ pub fn shrink(world: &mut World, cluster: &Cluster, probe: &Probe) -> Option<(Cl
     }
 }
 
-/// The cluster without one of its parts, large parts first.
+/// Returns copies of the cluster without one of its parts, large parts first.
 fn smaller(cluster: &Cluster) -> Vec<Cluster> {
     let mut candidates = Vec::new();
     let mut without = |change: &dyn Fn(&mut Cluster)| {
@@ -81,8 +81,8 @@ fn smaller(cluster: &Cluster) -> Vec<Cluster> {
     candidates
 }
 
-/// What the packet meets in this cluster that it should not, if anything. Without memory of clients: each
-/// attempt is the first packet of its sender.
+/// Returns the packet's wrong outcome in this cluster, if any. No clients are remembered: each attempt is the first
+/// packet of its sender.
 fn failure(world: &mut World, cluster: &Cluster, probe: &Probe) -> Option<String> {
     for _ in 0..ATTEMPTS {
         let rules = match world.apply(cluster) {

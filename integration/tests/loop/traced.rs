@@ -1,4 +1,5 @@
-//! What `trace` says of a packet: its exit status, the endpoints, and whether these see the client's address.
+//! Compares `trace` with the outcome of a packet: the exit status, the endpoints, and whether they see the client's
+//! address.
 
 use std::net::SocketAddr;
 
@@ -32,8 +33,8 @@ impl<'a> Explained<'a> {
         Self { cluster, compiler, state, rules: rules.into(), host, workloads: Workloads::default() }
     }
 
-    /// How `trace` contradicts an answer, if it does. Nothing if it cannot be asked for this packet, as it takes a Pod's
-    /// interface to be the one that Pods are known by.
+    /// Returns how `trace` contradicts an answer, if it does. `trace` cannot express a packet from a Pod with another
+    /// interface than the one that identifies Pods; then there is no contradiction.
     pub fn contradiction(
         &self,
         probe: &Probe,
@@ -85,7 +86,7 @@ impl<'a> Explained<'a> {
         })
     }
 
-    /// Whether the rules take what comes from there to come from a Pod, as far as the interface decides that.
+    /// Whether the rules consider packets from this input to come from a Pod, as far as the interface decides that.
     fn is_from_pod(&self, input: &Input) -> bool {
         match (&self.cluster.config.pods, input) {
             (_, Input::Local) | (PodDetector::None | PodDetector::Networks(_), _) => false,
@@ -99,7 +100,7 @@ impl<'a> Explained<'a> {
     }
 }
 
-/// Whether a step says that an endpoint has a share.
+/// Whether a step reports an endpoint with its share.
 fn is_share_of(step: &str, endpoint: &str) -> bool {
     let rest = step.strip_prefix("endpoint ").and_then(|rest| rest.strip_prefix(endpoint));
     let share = rest.and_then(|rest| rest.split_once(": ")).map(|(_, share)| share);

@@ -1,4 +1,4 @@
-//! One node, every host that might talk to it, and every host that it might lead to.
+//! One node, every host that may send packets to it, and every host that it may forward to.
 //!
 //! ```text
 //!             eth0 ┐            ┌ srv
@@ -6,11 +6,10 @@
 //!            veth7 ┘            └
 //! ```
 //!
-//! Both sides own all addresses of the cluster: a pod asks from `clients` and answers in `servers`. So every
-//! source can ask for every destination, also a pod for itself, and each packet crosses the node. Neither side
-//! delivers to itself what it sends: its table of local addresses is for what arrives. The node leads what
-//! comes from `clients`, and what its own probes send, to `servers`, and all else, which is answers, to
-//! `clients`.
+//! Both sides own all addresses of the cluster: a pod sends from `clients` and answers in `servers`. So every source
+//! can reach every destination, even a pod itself, and each packet crosses the node. Neither side delivers its own
+//! packets to itself: its table of local addresses is used for incoming packets only. The node forwards packets from
+//! `clients` and from its own probes to `servers`, and all other packets, which are answers, to `clients`.
 
 use std::{cell::Cell, net::IpAddr};
 
@@ -31,7 +30,7 @@ use crate::{
 /// A ruleset that the kernel holds.
 pub type Rules = Ruleset;
 
-/// Marks what the node's own probes send; bits that are no masquerade bit of the generated clusters.
+/// The mark of the node's own probes; no bit of it is a masquerade bit of the generated clusters.
 const OWN_PROBE: u32 = 0x64;
 const INTERFACES: [&str; 3] = ["eth0", "cni0", "veth7"];
 /// The port of endpoints.
@@ -43,9 +42,9 @@ pub struct World {
     clients: Namespace,
     _servers: Namespace,
     _responders: [Responder; 2],
-    /// Whether the node's interfaces have the load balancer's address that they have in some clusters.
+    /// Whether the node's interfaces currently have the load balancer's address, which they have in some clusters.
     bound: bool,
-    /// What the kernel holds, and whether it may hold clients' elements of it.
+    /// The kernel's ruleset, and whether it may hold elements that remember clients.
     rules: Rules,
     remembers: bool,
     next_port: Cell<u16>,
@@ -61,7 +60,7 @@ fn destinations() -> Vec<Place> {
     services.chain(sources()).collect()
 }
 
-/// Where the node listens; the last two only where the cluster says that they are its own.
+/// Returns the places where the node listens; the last one only if it is the node's own in the cluster.
 fn of_node() -> Vec<Place> {
     vec![Place::ThisNode(1), Place::ThisNode(2), Place::External(1)]
 }
@@ -70,7 +69,7 @@ fn addresses(places: &[Place]) -> Vec<IpAddr> {
     places.iter().flat_map(|place| Family::ALL.map(|family| place.address(family))).collect()
 }
 
-/// Commands that add addresses, without a route that what is sent there would follow.
+/// Returns commands that add addresses, without routes for outgoing packets to them.
 fn own(addresses: &[IpAddr], device: &str) -> String {
     let line = |address: &IpAddr| match address {
         IpAddr::V4(_) => format!("addr add {address}/32 dev {device}\n"),
@@ -79,7 +78,7 @@ fn own(addresses: &[IpAddr], device: &str) -> String {
     addresses.iter().map(line).collect()
 }
 
-/// The commands, once for each family.
+/// Returns the commands once for each family.
 fn both(commands: &str) -> [(&'static str, String); 2] {
     [("-4", commands.to_owned()), ("-6", commands.to_owned())]
 }
@@ -92,20 +91,20 @@ fn run(namespace: &Namespace, commands: &str) -> Result<(), LabError> {
 }
 
 impl World {
-    /// Builds it; needs root.
+    /// Builds the namespaces; needs root.
     pub fn new() -> Result<Self, LabError> {
         let [node, clients, servers] = ["node", "clients", "servers"].map(Namespace::new);
         let (node, clients, servers) = (node?, clients?, servers?);
         for (key, value) in [
             ("net/ipv4/ip_forward", "1"),
             ("net/ipv6/conf/all/forwarding", "1"),
-            // Every refusal must be heard.
+            // Every refusal must be sent.
             ("net/ipv4/icmp_ratemask", "0"),
             ("net/ipv6/icmp/ratelimit", "0"),
         ] {
             node.sysctl(key, value)?;
         }
-        // Without ARP, and with one hardware address on both ends, no host has to ask for another's address.
+        // Without ARP, and with the same hardware address on both ends, no host has to resolve another's address.
         let cable = |name: &str, peer: &str, to: &Namespace| {
             let mac = "address 02:00:00:00:00:01";
             let path = to.path();
@@ -164,7 +163,7 @@ impl World {
         })
     }
 
-    /// Compiles a cluster, makes the kernel's rules those, and gives what the kernel then has.
+    /// Compiles a cluster, writes its ruleset to the kernel, and returns the ruleset read back.
     pub fn apply(&mut self, cluster: &Cluster) -> Result<Rules, String> {
         let extra = Place::External(1);
         let bound = cluster.host.contains(&extra.address(Family::Ip));
@@ -177,7 +176,7 @@ impl World {
         let table = cluster.config.table.clone();
         let desired = cluster.compile();
         let before = std::mem::take(&mut self.rules);
-        // The agent keeps clients over any change; here each cluster is to be a world of its own.
+        // The agent remembers clients over any change; here each cluster must start without remembered clients.
         let steps =
             if self.remembers { vec![Rules::default(), desired.clone()] } else { vec![desired.clone()] };
         self.remembers = cluster.services.iter().any(|service| service.affinity_timeout.is_some());
@@ -192,7 +191,7 @@ impl World {
             kernel.read(&table, &mut Expecting(&wanted)).map_err(text)
         })?;
         self.rules = rules.clone();
-        // The simulator then reads what the compiler wrote, from the kernel.
+        // The simulator gets the compiler's ruleset as read from the kernel.
         if rules == desired {
             Ok(rules)
         } else {
@@ -200,7 +199,7 @@ impl World {
         }
     }
 
-    /// The packet as a host here can send it, with a source port not used before.
+    /// Returns a probe for the packet, with an unused source port, if a host here can send it.
     pub fn probe(&self, cluster: &Cluster, packet: Packet) -> Option<Probe> {
         let is_own = cluster.host.contains(&packet.source);
         let client = match &packet.input {
@@ -209,7 +208,7 @@ impl World {
                 let number = INTERFACES.iter().position(|other| *other == &**name)?;
                 Client::new(&self.clients).marked(number as u32 + 1)
             }
-            // No host has that address, or the kernel drops what comes from it.
+            // No host has that address, or the kernel drops packets from it.
             _ => return None,
         };
         let answers = addresses(&destinations());
@@ -219,13 +218,13 @@ impl World {
         Probe::new(client, Packet { source_port: self.port(), ..packet })
     }
 
-    /// The same probe from another port.
+    /// Returns the same probe from another port.
     pub fn again(&self, probe: &Probe) -> Probe {
         probe.with_port(self.port())
     }
 
     fn port(&self) -> u16 {
-        // Above the ports of servers.
+        // Above the servers' ports.
         let port = self.next_port.get();
         self.next_port.set(if port == u16::MAX { 31_000 } else { port + 1 });
         if PORTS.contains(&port) { self.port() } else { port }

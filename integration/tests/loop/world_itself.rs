@@ -1,4 +1,4 @@
-//! The world without any rules: every host reaches what it sends to, with its own address.
+//! The world without any rules: every host reaches every destination, with its own address.
 
 use portolan_rules::{
     model::Protocol,

@@ -1,4 +1,4 @@
-//! Whatever the bytes: no panic, no endless work, one line for each problem.
+//! Any bytes as input: no panic, no endless work, one line for each problem.
 
 use portolan::source::manifest::{Objects, Source};
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -49,7 +49,7 @@ fn read(bytes: Vec<u8>) -> Objects {
     objects
 }
 
-/// The manifest as JSON: the same objects, another parser.
+/// Returns the manifest as JSON: the same objects, another parser.
 fn json() -> String {
     let value: serde_json::Value = serde_saphyr::from_str(GOOD).unwrap();
     value.to_string()

@@ -1,4 +1,4 @@
-//! `v1` Endpoints, mirrored as the cluster's controller does.
+//! `v1` Endpoints, mirrored to slices as the cluster's controller does.
 
 use portolan::source::manifest::{Objects, Source};
 
@@ -6,7 +6,7 @@ fn read(text: &str) -> Objects {
     Source::new(["-".into()], "node-1").with_stdin(std::io::Cursor::new(text.to_owned())).load()
 }
 
-/// A Service with this in its `spec`.
+/// Returns a Service with these fields in its `spec`.
 fn service(spec: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: db}}, \
@@ -14,7 +14,7 @@ fn service(spec: &str) -> String {
     )
 }
 
-/// Endpoints of that Service, with this in `metadata` and these subsets.
+/// Returns Endpoints of that Service, with these fields in `metadata` and these subsets.
 fn endpoints(metadata: &str, subsets: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Endpoints, metadata: {{name: db{metadata}}}, subsets: [{subsets}]}}\n---\n"
@@ -24,7 +24,7 @@ fn endpoints(metadata: &str, subsets: &str) -> String {
 const SUBSET: &str = "{addresses: [{ip: 192.0.2.40, nodeName: node-2}], notReadyAddresses: [{ip: 192.0.2.41}], \
                        ports: [{port: 5432}]}";
 
-/// The endpoints: address, and whether it is ready.
+/// Returns the endpoints, each with its address and whether it is ready.
 fn found(objects: &Objects) -> Vec<(String, bool)> {
     let endpoints = objects.slices.values().flat_map(|slice| &slice.endpoints);
     endpoints.map(|endpoint| (endpoint.address.to_string(), endpoint.ready)).collect()
@@ -56,7 +56,7 @@ fn what_the_controller_does_not_mirror_is_not_mirrored() {
     let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, ports: [{port: 5432}], \
         metadata: {name: db-1, labels: {kubernetes.io/service-name: db}}, endpoints: [{addresses: [10.0.0.1]}]}\n---\n";
     let objects = read(&(service("") + &endpoints("", SUBSET) + slice));
-    assert_eq!(found(&objects), [("10.0.0.1".to_owned(), true)], "slices of its own come first");
+    assert_eq!(found(&objects), [("10.0.0.1".to_owned(), true)], "the Service's own slices come first");
     let pod =
         "{apiVersion: v1, kind: Pod, metadata: {name: db-0, labels: {app: db}}, status: {podIP: 10.0.0.2}}\n";
     let objects = read(&(service("selector: {app: db},") + &endpoints("", SUBSET) + pod));

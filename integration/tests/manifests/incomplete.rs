@@ -1,4 +1,4 @@
-//! What is not there, or is wrong, takes nothing away: no objects at all, files that turn bad, and what is too large.
+//! Missing or bad input removes nothing: no objects at all, files that become invalid, and files that are too large.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const STATUS: &str = r#"{"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
     "message": "services is forbidden: User \"reader\" cannot list", "reason": "Forbidden", "code": 403}"#;
 
-/// Texts without any object, and what is said about them.
+/// Texts without any object, and the errors about them.
 const EMPTY: [(&str, &str); 6] = [
     ("", "holds no object"),
     (" \n\n", "holds no object"),
@@ -44,7 +44,7 @@ fn from_stdin(text: impl Read + Send + 'static) -> Source {
     source(Path::new("-")).with_stdin(text)
 }
 
-/// The Services with their ports, and how much of the input they are.
+/// Returns the Services with their ports, and how complete the input is.
 fn found(objects: &Objects) -> (Vec<String>, Completeness) {
     let services = objects.services.values();
     let services = services.map(|service| format!("{}={}", service.name.name, service.ports[0].port));
@@ -152,7 +152,7 @@ fn what_is_too_large_or_no_text_is_one_line() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
     let writer = thread::spawn({
         let fifo = fifo.clone();
-        // Ends with an error once the reader is gone.
+        // The copy ends with an error once the reader is gone.
         move || drop(io::copy(&mut endless(), &mut File::create(fifo).unwrap()))
     });
     assert_one_error(&source(&fifo).with_max_file_size(1 << 20).load(), "larger than 1048576 bytes");
@@ -191,14 +191,14 @@ fn watch(source: Source) -> (Watcher, Objects) {
     source.watch()
 }
 
-/// The next update, long before files are looked at without an event.
+/// Returns the next update, well before files are checked without an event.
 fn update(watcher: &mut Watcher) -> Refresh {
     let update = watcher.wait(Some(Duration::from_secs(8))).unwrap();
     assert!(!update.is_empty(), "no update");
     update
 }
 
-/// The Services that an update is about, errors, and what is known now.
+/// Returns the changed Services of an update, the number of errors, and the new completeness.
 fn told(update: &Refresh) -> (Vec<String>, usize, Option<Completeness>) {
     let changes = update.changes.iter().map(|change| match change {
         Change::Service(name, Some(service)) => format!("{}={}", name.name, service.ports[0].port),
@@ -258,13 +258,13 @@ fn at_a_start_the_usable_part_counts_until_all_of_it_is_good() {
     let both = vec!["other=80".to_owned(), "web=80".to_owned()];
     assert_eq!(found(&objects), (both, Completeness::Partial));
 
-    // Another file changes, and this one is as bad as before: nothing is said of what is known.
+    // Another file changes, and this one is as bad as before: the completeness is not reported again.
     fs::write(at("other.yaml"), service("other", 81)).unwrap();
     assert_eq!(told(&update(&mut watcher)), (vec!["other=81".to_owned()], 0, None));
-    // Repaired without a change of what is in force: that alone is news.
+    // A repair that changes no object: only the completeness is reported.
     fs::write(at("web.yaml"), service("web", 80)).unwrap();
     assert_eq!(told(&update(&mut watcher)), (vec![], 0, Some(Completeness::Whole)));
-    // What breaks now has a good version.
+    // The file breaks again, after a good version.
     fs::write(at("web.yaml"), "[").unwrap();
     assert_eq!(told(&update(&mut watcher)), (vec![], 1, None));
 }
@@ -289,14 +289,14 @@ fn nothing_becomes_something_in_a_directory_that_is_watched() {
     assert_eq!(told(&update(&mut watcher)), (vec!["web=80".to_owned()], 0, Some(Completeness::Whole)));
 }
 
-/// What happens to a file.
+/// A change of a file.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// It says this port.
+    /// A Service with this port.
     Good(u16),
-    /// It says this port, and something wrong.
+    /// A Service with this port, and an invalid object.
     PartlyGood(u16),
-    /// It is rubbish, or empty.
+    /// Invalid text, or none.
     Bad(&'static str),
     Removed,
 }
@@ -313,13 +313,13 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Each file has a Service of its name. In force is its last good version, or what is usable of the last one while
-    /// there was none; and everything stays when nothing at all would be left.
+    /// Each file has a Service with its name. The last good version is in force, or the usable part of the last version
+    /// while there was no good one. Nothing is removed if no object at all would be left.
     #[test]
     fn the_last_good_version_of_each_file_is_in_force(steps in vec((0..3_usize, step()), 1..12)) {
         let directory = TempDir::new().unwrap();
         let mut source = source(directory.path());
-        // Of each file: the port in force, if any, and whether that is of a good version.
+        // For each file: the port in force, if any, and whether it comes from a good version.
         let mut files: BTreeMap<usize, (Option<u16>, bool)> = BTreeMap::new();
         let mut in_force = Vec::new();
         for (i, (file, step)) in steps.into_iter().enumerate() {
@@ -341,7 +341,7 @@ proptest! {
                 }
                 Step::Removed => {
                     drop(fs::remove_file(&path));
-                    // A directory without manifests says nothing about its files.
+                    // A directory without manifests removes nothing.
                     if files.len() > 1 || !files.contains_key(&file) {
                         files.remove(&file);
                     }
@@ -349,12 +349,12 @@ proptest! {
                 }
             };
             if !matches!(step, Step::Removed) {
-                // Each version has a length of its own, so that it differs from the one before even within a clock's tick.
+                // Each version has another length, so that it differs from the previous one even within a clock tick.
                 let mut new = File::create(directory.path().join(".new")).unwrap();
                 new.write_all(text.as_bytes()).unwrap();
                 new.write_all(&vec![b'\n'; i * 300]).unwrap();
                 fs::rename(directory.path().join(".new"), &path).unwrap();
-                // A file that stayed because it was the last one goes once there is another.
+                // A removed file whose objects stayed, because it was the last one, goes once there is another file.
                 files.retain(|other, _| directory.path().join(format!("f{other}.yaml")).exists());
             }
             let objects = source.load();

@@ -11,7 +11,7 @@ fn read(text: &str) -> Objects {
     objects
 }
 
-/// A Service with this spec, besides its address and selector.
+/// Returns a Service with this spec, besides its address and selector.
 fn service(spec: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: web}}, \
@@ -21,7 +21,7 @@ fn service(spec: &str) -> String {
 
 const PORT: &str = "ports: [{port: 80}]";
 
-/// A Pod with these labels, spec and status.
+/// Returns a Pod with these labels, spec and status.
 fn pod(name: &str, labels: &str, spec: &str, status: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{{labels}}}}}, \
@@ -29,7 +29,7 @@ fn pod(name: &str, labels: &str, spec: &str, status: &str) -> String {
     )
 }
 
-/// The slices as text: ports, then endpoints with the letters of their true conditions.
+/// Returns the slices as text: ports, then endpoints with the initials of their true conditions.
 fn slices(objects: &Objects) -> Vec<String> {
     let slices = objects.slices.values().map(|slice| {
         let mut text = slice.name.to_string();

@@ -36,7 +36,7 @@ fn services(objects: &Objects) -> Vec<String> {
     objects.services.keys().map(ToString::to_string).collect()
 }
 
-/// Problems without the directory that they are in.
+/// Returns problems as text, with paths relative to the directory.
 fn lines<T: ToString>(problems: &[T], directory: &TempDir) -> Vec<String> {
     let prefix = format!("{}/", directory.path().display());
     problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
@@ -227,7 +227,7 @@ fn one_bad_object_never_stops_the_others() {
 fn syntax_errors_name_the_line_in_the_file() {
     let (directory, objects) =
         read(&[("a.yaml", &format!("{SERVICE}---\nkind: Service\nspec:\n  a: b\n c: d\n"))]);
-    // The documents that can be read are used.
+    // The readable documents are used.
     assert_eq!(services(&objects), ["default/web"]);
     let errors = lines(&objects.errors, &directory);
     assert_eq!(errors.len(), 1);
@@ -329,7 +329,7 @@ fn of_duplicates_the_last_counts() {
         ]
     );
 
-    // The order of the arguments goes before that of the names.
+    // The order of the arguments takes precedence over the order of names.
     let [a, b] = ["a.yaml", "b.yaml"].map(|name| directory.path().join(name));
     let objects = load(&[b, a]);
     let service = objects.services.values().next().unwrap();
@@ -388,7 +388,7 @@ fn service_cidrs_are_collected() {
     assert_eq!(errors, ["-: ServiceCIDR bad: spec.cidrs[0]: \"x\" is not a CIDR"]);
 }
 
-/// A list in the manner of `kubectl get -o yaml`, long enough to be read in pieces by several threads.
+/// Returns a list as `kubectl get -o yaml` prints it, long enough that several threads read it in pieces.
 fn long_list(item: impl Fn(usize) -> String) -> String {
     let items: String = (0..5_000).map(item).collect();
     format!("apiVersion: v1\nitems:\n{items}kind: List\nmetadata:\n  resourceVersion: \"\"\n")
@@ -441,7 +441,7 @@ fn long_files_of_many_documents_keep_their_order() {
     let text = documents.join(&format!("---\n# {}\n", "x".repeat(100)));
     let objects = read_text(&text);
     assert_eq!((objects.errors.len(), objects.services.len(), objects.warnings.len()), (0, 2_500, 2_500));
-    // The later of two counts.
+    // The later of two objects takes effect.
     let service = objects.services.values().find(|service| &*service.name.name == "service-0").unwrap();
     assert_eq!(service.cluster_ips[0].to_string(), format!("10.96.{}.{}", 2_500 / 256, 2_500 % 256));
 }

@@ -19,11 +19,11 @@ use portolan::source::{
 };
 use tempfile::TempDir;
 
-/// What a change may take, from the last write to the update, on a machine that is not busy.
+/// The longest time from the last write to the update, on a machine that is not busy.
 const PROMPT: Duration = Duration::from_millis(200);
-/// How soon a change is reported on any machine: long before files are looked at without an event.
+/// The longest time to an update on any machine: well before files are checked without an event.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long a file is left alone before it is read.
+/// How long a file must be unchanged before it is read.
 const QUIET: Duration = Duration::from_millis(40);
 
 fn service(name: &str, port: u16) -> String {
@@ -36,7 +36,7 @@ fn watch(path: &Path) -> (Watcher, Objects) {
     Source::new([path.to_path_buf()], "node-1").watch()
 }
 
-/// The next update.
+/// Returns the next update.
 fn update(watcher: &mut Watcher) -> Refresh {
     let update = watcher.wait(Some(PATIENCE)).unwrap();
     assert!(!update.is_empty(), "no update");
@@ -48,7 +48,7 @@ fn quiet(watcher: &mut Watcher) {
     assert_eq!(update, Refresh::default());
 }
 
-/// The changes as text: `web=80` for a Service with this port, `-web` for one that is gone.
+/// Returns the changes as text: `web=80` for a Service with this port, `-web` for a removed one.
 fn changes(update: &Refresh) -> Vec<String> {
     let changes = update.changes.iter().map(|change| match change {
         Change::Service(name, Some(service)) => format!("{}={}", name.name, service.ports[0].port),
@@ -68,7 +68,7 @@ fn next_changes(watcher: &mut Watcher) -> Vec<String> {
     changes(&update)
 }
 
-/// Waits for these changes, whatever is reported before.
+/// Waits for these changes; ignores other updates before them.
 fn wait_for_changes(watcher: &mut Watcher, expected: &[String]) {
     loop {
         let found = changes(&update(watcher));
@@ -105,7 +105,7 @@ fn files_of_a_directory() {
     fs::rename(&new, &file).unwrap();
     assert_eq!(next_changes(&mut watcher), ["web=82"]);
 
-    // A new file, and one that goes.
+    // A new file, and a removed one.
     let other = directory.path().join("other.json");
     fs::write(&other, "{\"apiVersion\": \"v1\", \"kind\": \"Node\", \"metadata\": {\"name\": \"node-1\"}}")
         .unwrap();
@@ -146,7 +146,7 @@ fn changes_are_reported_promptly() {
             update(&mut watcher);
             *best = start.elapsed().min(*best);
         }
-        // A busy machine may delay some of them, but not each.
+        // A busy machine may delay some of the attempts, but not all.
         if best.iter().all(|best| *best < PROMPT) {
             return;
         }
@@ -168,7 +168,7 @@ fn a_single_file() {
     let (directory, file) = directory();
     let (mut watcher, objects) = watch(&file);
     assert_eq!(objects.services.len(), 1);
-    // Neighbours do not matter.
+    // Other files in the directory have no effect.
     fs::write(directory.path().join("other.yaml"), service("other", 80)).unwrap();
     quiet(&mut watcher);
     fs::write(&file, service("web", 81)).unwrap();
@@ -178,7 +178,7 @@ fn a_single_file() {
         next_changes(&mut watcher),
         ["-web", "other=80"].map(str::to_owned).into_iter().rev().collect::<Vec<_>>()
     );
-    // A path that is named and gone is an error, as at a start, and takes nothing away.
+    // A missing path from the command line is an error, as at a start, and removes nothing.
     fs::remove_file(&file).unwrap();
     let gone = update(&mut watcher);
     assert_eq!(changes(&gone), Vec::<String>::new());
@@ -206,7 +206,7 @@ fn a_mounted_config_map() {
     let (mut file_watcher, objects) = watch(&at("web.yaml"));
     assert_eq!(objects.services.len(), 1);
 
-    // As the kubelet's atomic writer does it.
+    // The steps of the kubelet's atomic writer.
     version("..v2", 81, true);
     symlink("..v2", at("..data_tmp")).unwrap();
     fs::rename(at("..data_tmp"), at("..data")).unwrap();
@@ -215,7 +215,7 @@ fn a_mounted_config_map() {
     assert_eq!(next_changes(&mut watcher), ["extra=81", "web=81"]);
     assert_eq!(next_changes(&mut file_watcher), ["web=81"]);
 
-    // And again: the watches followed the links.
+    // Once more: the watches followed the links.
     version("..v3", 82, false);
     symlink("..v3", at("..data_tmp")).unwrap();
     fs::rename(at("..data_tmp"), at("..data")).unwrap();
@@ -234,7 +234,7 @@ fn targets_of_links_outside() {
     assert_eq!(objects.services.len(), 1);
     fs::write(&file, service("web", 81)).unwrap();
     assert_eq!(next_changes(&mut watcher), ["web=81"]);
-    // A link that leads nowhere is a file that cannot be read.
+    // A dangling link is a file that cannot be read.
     drop(target);
     let broken = update(&mut watcher);
     assert_eq!((changes(&broken), broken.errors.len()), (Vec::new(), 1), "{:?}", broken.errors);
@@ -257,7 +257,7 @@ fn a_directory_that_comes_and_goes() {
         fs::write(directory.join("web.yaml"), service("web", port + 10)).unwrap();
         assert_eq!(next_changes(&mut watcher), [format!("web={}", port + 10)]);
         fs::remove_dir_all(&directory).unwrap();
-        // Gone, or empty for a moment before.
+        // The directory is gone, or empty for a moment before that.
         let gone = update(&mut watcher);
         assert_eq!((changes(&gone), gone.errors.len()), (Vec::new(), 1), "{:?}", gone.errors);
     }
@@ -296,18 +296,18 @@ fn a_file_counts_as_a_whole() {
     assert_eq!(first.errors.len(), 1);
     assert!(first.errors[0].to_string().starts_with(&prefix), "{}", first.errors[0]);
 
-    // Another change of the file does not repeat the report, nor does it hinder another file.
+    // Another change of the file does not repeat the report, and does not delay another file.
     fs::write(&file, service("bad", 0) + "---\n" + &service("good", 82)).unwrap();
     quiet(&mut watcher);
     fs::write(directory.path().join("other.yaml"), service("other", 80)).unwrap();
     assert_eq!(next_changes(&mut watcher), ["other=80"]);
 
-    // Once nothing is wrong with it, all of it counts.
+    // Once the file has no error, all of its objects are used.
     fs::write(&file, service("good", 82)).unwrap();
     assert_eq!(next_changes(&mut watcher), ["-bad", "good=82"]);
 }
 
-/// Writes a file line by line; gives the longest pause between two lines, and when the last was written.
+/// Writes a file line by line; returns the longest pause between two lines, and the time of the last write.
 fn write_slowly(path: &Path, text: &str) -> (Duration, Instant) {
     let mut file = OpenOptions::new().write(true).truncate(true).open(path).unwrap();
     let (mut longest, mut last) = (Duration::ZERO, Instant::now());
@@ -329,7 +329,7 @@ fn a_file_is_read_when_its_writer_pauses_and_not_before() {
         let update = watcher.wait(Some(PATIENCE)).unwrap();
         let told = Instant::now();
         let (longest, last) = writer.join().unwrap();
-        // A busy machine may have had the writer pause, or us: then it is tried again.
+        // On a busy machine the writer or this thread may have paused: then the test tries again.
         if longest >= QUIET {
             continue;
         }
@@ -373,7 +373,7 @@ fn the_last_of_several_files_counts_while_it_is_there() {
     assert_eq!(update.warnings.len(), 1, "{:?}", update.warnings);
     fs::write(&later, service("web", 82)).unwrap();
     assert_eq!(next_changes(&mut watcher), ["web=82"]);
-    // Below the one in force: no change.
+    // A change of the file that is not in force has no effect.
     fs::write(directory.path().join("web.yaml"), service("web", 90)).unwrap();
     quiet(&mut watcher);
     fs::remove_file(&later).unwrap();
@@ -399,7 +399,7 @@ fn pods_that_change_change_endpoints() {
     pod("b", "10.0.0.3");
     assert_eq!(next_changes(&mut watcher), ["slice web:ipv4:=80:2"]);
 
-    // A slice of the Service takes over, and gives way again.
+    // A slice of the Service replaces the derived endpoints until it is removed.
     let slice = directory.path().join("slice.yaml");
     fs::write(
         &slice,
@@ -420,7 +420,7 @@ fn pods_that_change_change_endpoints() {
 
 #[test]
 fn relative_paths_work() {
-    // A path below the current directory, which the test does not change: it is shared by threads.
+    // A path below the current directory, which the test does not change because all threads share it.
     let directory = tempfile::tempdir_in(".").unwrap();
     let relative = PathBuf::from(directory.path().file_name().unwrap());
     let file = relative.join("web.yaml");
@@ -443,7 +443,7 @@ fn standard_input_is_read_once() {
     let (mut watcher, objects) = source.watch();
     assert_eq!(objects.services.len(), 2);
     fs::write(&file, service("web", 81)).unwrap();
-    // The whole may live in a thread of its own.
+    // The watcher can be moved to another thread.
     let thread = thread::spawn(move || next_changes(&mut watcher));
     assert_eq!(thread.join().unwrap(), ["web=81"]);
 }

@@ -1,4 +1,4 @@
-//! Endpoints that are gone, in no slice any more: what is asked for from a port that was used before is served by another.
+//! Endpoints that are no longer in any slice: a client that reuses its port is served by another endpoint.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{ARGUMENTS, Flow, SHORT, remember_flows};
 use crate::scene::{PROTOCOLS, Scene, every_protocol, service, slices, wait_until};
 
-/// Slices of `web` with one pod that drains, and one that is ready.
+/// Returns slices of `web` with one pod that drains and one that is ready.
 fn draining(leaving: &Pod, ready: &Pod) -> Vec<Value> {
     let drains = json!({"ready": false, "serving": true, "terminating": true});
     let slice = |family| {
@@ -26,7 +26,7 @@ fn put(scene: &Scene, slices: Vec<Value>) {
     scene.put("web.yaml", &every_protocol(web, Some(30_080)), slices);
 }
 
-/// Waits until new flows, from ports not used before, all go to this pod.
+/// Waits until all flows from new ports go to this pod.
 fn new_flows_go_to(scene: &Scene, protocol: Protocol, pod: &str) {
     for family in Family::BOTH {
         let target = scene.lab.cluster_ip(1).port(family, 80);
@@ -36,7 +36,7 @@ fn new_flows_go_to(scene: &Scene, protocol: Protocol, pod: &str) {
     }
 }
 
-/// Flows to web's ClusterIP from a pod and from the node, and to its node port from outside.
+/// Returns flows to web's ClusterIP from a pod and from the node, and to its node port from outside.
 fn flows(scene: &Scene, protocol: Protocol) -> Vec<Flow> {
     let of_family = |family| {
         let cluster_ip = scene.lab.cluster_ip(1).port(family, 80);
@@ -68,7 +68,7 @@ fn an_sctp_client_with_one_port_moves_when_its_pod_is_gone_and_stays_while_it_dr
     }
     put(&scene, slices("web", &[&two]));
     are_served_by("web-2");
-    // And with the slices the Service.
+    // The Service is removed with its slices.
     scene.manifests.remove("web.yaml").unwrap();
     for flow in &flows {
         flow.becomes("no longer served", |answer| answer.server().is_none());
@@ -77,7 +77,7 @@ fn an_sctp_client_with_one_port_moves_when_its_pod_is_gone_and_stays_while_it_dr
     are_served_by("web-1");
 }
 
-/// Has what is sent to a pod to open a TCP connection vanish on its node, as if the pod were gone.
+/// Makes the node drop packets that open TCP connections to a pod, as if the pod were gone.
 fn swallow(node: &Node, pod: &Pod) {
     let addresses = Family::BOTH.map(|family| (family, pod.address().of(family)));
     let rules = addresses.map(|(family, address)| {
@@ -115,7 +115,7 @@ fn a_tcp_client_that_takes_a_port_again_is_not_sent_to_a_pod_that_went_at_once()
     }
 }
 
-/// Has UDP packets that come to a node for this address pass for translated already.
+/// Makes UDP packets that reach a node for this address count as already translated.
 fn lead_astray(node: &Node, to: SocketAddr) {
     let (family, address, port) = (if to.is_ipv4() { "ip" } else { "ip6" }, to.ip(), to.port());
     let rule = format!("{family} daddr {address} udp dport {port} dnat to {address}");
@@ -141,7 +141,7 @@ fn a_udp_flow_that_went_by_untranslated_is_served_when_the_class_changes() {
         flow
     });
     for flow in &flows {
-        assert_eq!(flow.try_to_ask().server(), None, "{} goes on astray", flow.target);
+        assert_eq!(flow.try_to_ask().server(), None, "{} is still not translated", flow.target);
     }
     // No endpoint is lost.
     put(&scene, slices("web", &[&one, &two]));
@@ -170,7 +170,7 @@ fn what_went_while_no_agent_ran_is_found_at_the_next_start() {
     for flow in &tcp {
         assert_eq!(flow.try_to_ask().server(), None);
     }
-    // It drains when the agent ends, so that nothing in the tables leads to it.
+    // The pod drains when the agent ends, so that nothing in the tables leads to it.
     put(&scene, draining(&two, &one));
     new_flows_go_to(&scene, Protocol::Sctp, "web-1");
     agent.terminate().unwrap();
@@ -186,7 +186,7 @@ fn what_went_while_no_agent_ran_is_found_at_the_next_start() {
         number.unwrap_or_else(|| panic!("{name} in {metrics}"))
     };
     assert_eq!((removed("tcp"), removed("udp")), (tcp.len(), 0));
-    assert!(removed("sctp") >= sctp.len(), "these, and what found out that it drains");
+    assert!(removed("sctp") >= sctp.len(), "these flows, and those that showed that it drains");
     for flow in sctp.iter().chain(&tcp) {
         let answer = flow.client.within(SHORT * 20).probe(flow.protocol, flow.target);
         assert_eq!(answer.server(), Some("web-3"), "{} at once: {answer}", flow.target);
