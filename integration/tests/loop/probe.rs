@@ -141,7 +141,7 @@ pub fn kind(case: &Case) -> &'static str {
     }
 }
 
-/// Returns the cluster with affinities that do not expire during the test, on a node that knows the network of its Pods.
+/// Returns the cluster with affinities that do not expire during the test, on a node that knows its Pods' networks.
 pub fn lasting(mut cluster: Cluster) -> Cluster {
     cluster.node.pod_cidrs =
         ["10.1.1.0/24", "fd00:1:1::/48"].map(|text| text.parse().expect("a network")).into();

@@ -1,4 +1,4 @@
-//! Renders the chart with the functions of Helm's that it uses. What it does not know is an error.
+//! Renders the chart with the Helm functions that it uses. Any other function is an error.
 
 use std::{collections::HashMap, fmt::Write, fs};
 
@@ -9,17 +9,17 @@ use crate::{documents, shipped};
 
 const API_SERVER: &str = "https://192.0.2.10:6443";
 
-/// What must be set.
+/// Returns the values that must be set.
 fn least() -> Value {
     json!({ "apiServer": API_SERVER, "config": {"clusterCIDR": "10.244.0.0/16"} })
 }
 
-/// The chart's objects with nothing set but what must be.
+/// Returns the chart's objects with only the required values set.
 pub fn defaults() -> Vec<Value> {
     render(&least())
 }
 
-/// The same with these values.
+/// Returns the chart's objects with these values besides the required ones.
 fn with(values: &Value) -> Vec<Value> {
     render(&with_least(values))
 }
@@ -30,7 +30,7 @@ fn with_least(values: &Value) -> Value {
     all
 }
 
-/// The chart's objects with no value at its default.
+/// Returns the chart's objects with the values of `examples/everything.yaml`.
 pub fn everything() -> Vec<Value> {
     let values = fs::read_to_string(shipped("helm/portolan/examples/everything.yaml")).unwrap();
     render(&serde_saphyr::from_str(&values).unwrap())
@@ -58,7 +58,7 @@ fn render_file(name: &str, values: &Value) -> Result<String, String> {
     execute(&text, to_go(&context))
 }
 
-/// Executes a template with the functions of Helm's that the chart uses, and with its named templates.
+/// Executes a template with the Helm functions that the chart uses, and with its named templates.
 fn execute(text: &str, context: GoValue) -> Result<String, String> {
     let functions: [(&str, Func); 13] = [
         ("default", default),
@@ -78,7 +78,7 @@ fn execute(text: &str, context: GoValue) -> Result<String, String> {
     let mut template = Template::default();
     template.add_funcs(&functions);
     let helpers = fs::read_to_string(shipped("helm/portolan/templates/_helpers.tpl"));
-    // Methods with arguments are unknown here, comments before an end as well.
+    // `gtmpl` supports neither methods with arguments nor comments before an end.
     let helpers = helpers.map_err(|error| error.to_string())?;
     let text = helpers + &text.replace(".Files.Get", "filesGet");
     template.parse(text).map_err(|error| error.to_string())?;
@@ -133,7 +133,7 @@ fn has_prefix(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     Ok(text.starts_with(prefix.as_str()).into())
 }
 
-/// `regexFind`, for the one expression that the chart has.
+/// `regexFind`, for the only expression in the chart.
 fn trailing_digits(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     match arguments {
         [GoValue::String(expression), GoValue::String(text)] if expression == "[0-9]+$" => {
@@ -144,7 +144,7 @@ fn trailing_digits(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     }
 }
 
-/// Helm's merge: objects key by key, null removes, all else replaces.
+/// Helm's merge: objects are merged key by key, null removes a key, any other value replaces.
 fn merge(defaults: &mut Value, values: &Value) {
     let (Value::Object(defaults), Value::Object(values)) = (&mut *defaults, values) else {
         *defaults = values.clone();

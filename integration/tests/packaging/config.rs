@@ -1,4 +1,4 @@
-//! The ConfigMap: the agent finds its configuration, its kubeconfig, and the probes find the agent.
+//! The ConfigMap: the agent finds its configuration and its kubeconfig, and the probes find the agent.
 
 use std::{fs, process::Command};
 
@@ -10,7 +10,7 @@ use crate::{bundles, configuration, one};
 
 const DIRECTORY: &str = "/var/lib/kube-proxy";
 
-/// One bundle's pods and what they are given.
+/// One bundle's pods and their ConfigMap.
 struct Given {
     bundle: &'static str,
     pod: PodSpec,
@@ -31,7 +31,7 @@ impl Given {
         bundles().into_iter().map(given).collect()
     }
 
-    /// What a container sees at this path of a mounted ConfigMap.
+    /// Returns the file that a container sees at this path of a mounted ConfigMap.
     fn file(&self, container: &Container, path: &str) -> &str {
         let mounts = container.volume_mounts.as_deref().unwrap_or_default();
         let (key, mount) = mounts
@@ -45,7 +45,7 @@ impl Given {
         assert_eq!(mount.read_only, Some(true), "{}", self.bundle);
         let volumes = self.pod.volumes.as_deref().unwrap_or_default();
         let volume = volumes.iter().find(|volume| volume.name == mount.name).expect("the volume exists");
-        let name = &volume.config_map.as_ref().expect("it is of a ConfigMap").name;
+        let name = &volume.config_map.as_ref().expect("it is a ConfigMap volume").name;
         assert_eq!(Some(name.as_str()), self.config_map.metadata.name.as_deref(), "{}", self.bundle);
         self.config_map.data.as_ref().and_then(|data| data.get(key)).expect("the ConfigMap has it")
     }
@@ -54,13 +54,13 @@ impl Given {
         &self.pod.containers[0]
     }
 
-    /// Flags beside the configuration.
+    /// Returns the agent's flags besides `--config` and `--hostname-override`.
     fn flags(&self) -> impl Iterator<Item = &String> {
         let known = |word: &String| word.starts_with("--config=") || word.starts_with("--hostname-override=");
         self.agent().command.iter().flatten().skip(2).filter(move |word| !known(word))
     }
 
-    /// `config.conf`, where the command line says.
+    /// Returns `config.conf`, at the path in the command line.
     fn config(&self) -> Value {
         serde_saphyr::from_str(self.config_text()).unwrap()
     }
@@ -89,7 +89,7 @@ fn the_configuration_is_where_the_agent_looks() {
     }
 }
 
-/// Every field is one that the agent knows, and means something to it.
+/// The agent knows every field, and every field has an effect.
 #[test]
 fn the_agent_takes_the_configuration() {
     let directory = tempfile::tempdir().unwrap();
@@ -97,12 +97,12 @@ fn the_agent_takes_the_configuration() {
     for given in Given::all() {
         fs::write(&path, given.config_text()).unwrap();
         let mut command = Command::new(portolan_integration::binary().unwrap());
-        // The kubeconfig is not read: this only shows how the agent understands the file.
+        // `--show-config` does not read the kubeconfig.
         let output =
             command.args(["run", "--show-config", "--hostname-override=node-a", "--config"]).arg(&path);
         let output = output.args(given.flags()).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        // Only the network of the Pods is the cluster's to know.
+        // Only the network of the Pods depends on the cluster.
         let is_known = |line: &str| line.contains(r#"missing="clusterCIDR""#);
         assert!(output.status.success() && stderr.lines().all(is_known), "{}: {stderr}", given.bundle);
         let text = String::from_utf8(output.stdout).unwrap();
@@ -141,7 +141,7 @@ fn the_kubeconfig_is_that_of_the_service_account() {
     }
 }
 
-/// A container without privileges cannot write to /proc/sys; then 0 must leave the sysctls alone.
+/// An unprivileged container cannot write to /proc/sys; then 0 must leave the sysctls alone.
 #[test]
 fn sysctls_are_asked_for_only_where_something_can_set_them() {
     for given in Given::all() {

@@ -1,4 +1,4 @@
-//! The dashboard for Grafana: numbers at the top, then a panel for each metric, made from their declarations.
+//! The dashboard for Grafana: numbers at the top, then a panel for each metric, generated from the declarations.
 
 use portolan::observe::metrics::{Declared, Metrics};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// Width of the grid.
 const WIDTH: usize = 24;
 
-/// Numbers at the top: title, expression, unit, and from which value on it is red.
+/// The numbers at the top: title, expression, unit, and the value from which the number is red.
 const NUMBERS: [(&str, &str, &str, Option<u32>); 8] = [
     ("Nodes that serve", "sum(portolan_ready{job=~\"$job\"})", "short", None),
     ("Nodes that do not", "count(portolan_ready{job=~\"$job\"} == 0) or vector(0)", "short", Some(1)),
@@ -28,7 +28,7 @@ const NUMBERS: [(&str, &str, &str, Option<u32>); 8] = [
     ),
 ];
 
-/// Groups of panels: title, and what their metrics' names begin with; of several that fit, the first counts.
+/// Groups of panels: title, and the prefix of their metrics' names; the first match applies.
 const GROUPS: [(&str, &str); 4] = [
     ("Connections (--endpoint-counters)", "portolan_endpoint_"),
     ("Portolan", "portolan_"),
@@ -36,7 +36,7 @@ const GROUPS: [(&str, &str); 4] = [
     ("Requests to the API server", "rest_client_"),
 ];
 
-/// The dashboard.
+/// Returns the dashboard.
 pub fn dashboard() -> Value {
     let mut panels = Vec::new();
     let width = WIDTH / NUMBERS.len();
@@ -97,7 +97,7 @@ pub fn dashboard() -> Value {
     })
 }
 
-/// All expressions of a dashboard.
+/// Returns all expressions of a dashboard.
 pub fn expressions(dashboard: &Value) -> Vec<String> {
     let panels = dashboard["panels"].as_array().into_iter().flatten();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
@@ -119,7 +119,7 @@ fn number(title: &str, expression: &str, unit: &str, red: Option<u32>, at: &Valu
     })
 }
 
-/// How a metric goes over time: a counter by its rate, a histogram by its median and its 99th percentile.
+/// Returns a panel of a metric over time: the rate of a counter, the median and the 99th percentile of a histogram.
 fn series(metric: &Declared, at: &Value) -> Value {
     let Declared { name, kind, labels, help } = metric;
     let of = format!("{name}{{job=~\"$job\",instance=~\"$instance\"}}");
@@ -153,7 +153,7 @@ fn series(metric: &Declared, at: &Value) -> Value {
                 name if name.ends_with("_bytes") => "bytes",
                 _ => "short",
             };
-            // Milliseconds, for dates.
+            // Grafana expects dates in milliseconds.
             let factor = if unit == "dateTimeAsIso" { " * 1000" } else { "" };
             let legend = format!("{{{{instance}}}} {legend}");
             (

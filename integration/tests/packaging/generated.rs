@@ -1,10 +1,10 @@
-//! Files that are made from the chart's values, the options and the metrics, and are not to be edited.
+//! Files that are generated from the chart's values, the options and the metrics, and must not be edited.
 
 use std::{fs, path::PathBuf};
 
 use crate::{dashboard, metrics_page, readme, shipped, values_schema};
 
-/// With this variable set, the test writes what it would compare.
+/// If this variable is set, the test writes the files instead of comparing them.
 const UPDATE: &str = "PORTOLAN_UPDATE_DOCS";
 
 fn files() -> [(PathBuf, String); 4] {

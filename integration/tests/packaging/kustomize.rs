@@ -1,5 +1,5 @@
-//! As much of kustomize as `docker/kustomize` uses. What it does not know in a kustomization is an error here, so that
-//! nothing shipped goes unchecked.
+//! The features of kustomize that `docker/kustomize` uses. Any other feature in a kustomization is an error here, so
+//! that nothing shipped goes unchecked.
 
 use std::{
     fs,
@@ -54,14 +54,14 @@ struct Image {
     new_tag: String,
 }
 
-/// The objects of a directory under `docker/`. A generated name has no hash.
+/// Returns the objects of a directory under `docker/`. Generated names have no hash.
 pub fn build(directory: &str) -> Vec<Value> {
     let mut objects = Vec::new();
     accumulate(&shipped(directory), "Kustomization", &mut objects);
     objects
 }
 
-/// The same with a component that no overlay has.
+/// Returns the same with a component that no overlay has.
 pub fn build_with(directory: &str, component: &str) -> Vec<Value> {
     let mut objects = build(directory);
     accumulate(&shipped(component), "Component", &mut objects);
@@ -156,7 +156,7 @@ fn the_example_overlay_replaces_every_placeholder() {
 fn the_job_that_checks_a_node_has_the_configuration_of_the_agent() {
     let objects = build("kustomize/overlays/example");
     let template = &crate::one(&objects, "CronJob")["spec"];
-    assert_eq!(template["suspend"], true, "it runs only when it is asked for");
+    assert_eq!(template["suspend"], true, "it runs only on demand");
     let (job, agent) =
         (&template["jobTemplate"]["spec"]["template"]["spec"], crate::one(&objects, "DaemonSet"));
     let agent = &agent["spec"]["template"]["spec"];
@@ -166,7 +166,7 @@ fn the_job_that_checks_a_node_has_the_configuration_of_the_agent() {
     assert_eq!(
         job["nodeSelector"],
         json!({"kubernetes.io/os": "linux"}),
-        "also nodes that still have kube-proxy"
+        "it must also run on nodes that still have kube-proxy"
     );
     let (job, agent) = (&job["containers"][0], &agent["containers"][0]);
     for field in ["image", "env", "volumeMounts"] {

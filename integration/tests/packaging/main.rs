@@ -1,5 +1,5 @@
-//! What is shipped under `docker/`: the kustomize base and overlays, the Helm chart, the pods that clean up, the
-//! systemd unit. Needs root, to run it on nodes of its own (`node`); nothing else here does.
+//! The files shipped under `docker/`: the kustomize base and overlays, the Helm chart, the cleanup pods, the systemd
+//! unit. Only `node`, which runs the containers' commands in network namespaces, needs root.
 
 mod chart;
 mod config;
@@ -21,17 +21,17 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// A file or directory under `docker/`.
+/// Returns the path of a file or directory under `docker/`.
 fn shipped(path: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "docker", path].iter().collect()
 }
 
-/// The documents of a YAML text.
+/// Returns the documents of a YAML text.
 fn documents(text: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Everything that can be applied to a cluster, each with a name for messages: bases, overlays, renderings.
+/// Returns everything that can be applied to a cluster, each with a name for messages: bases, overlays, renderings.
 fn bundles() -> Vec<(&'static str, Vec<Value>)> {
     vec![
         ("kustomize base", kustomize::build("kustomize/base")),
@@ -41,14 +41,14 @@ fn bundles() -> Vec<(&'static str, Vec<Value>)> {
     ]
 }
 
-/// The ConfigMap of the agent, beside which there may be one with a dashboard.
+/// Returns the ConfigMap of the agent; another one may hold a dashboard.
 #[track_caller]
 fn configuration(objects: &[Value]) -> &Value {
     let is_it = |object: &&Value| object["kind"] == "ConfigMap" && object["data"]["config.conf"].is_string();
     objects.iter().find(is_it).expect("there is a configuration")
 }
 
-/// The one object of a kind.
+/// Returns the only object of a kind.
 #[track_caller]
 fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let mut found = objects.iter().filter(|object| object["kind"] == kind);

@@ -1,4 +1,4 @@
-//! Every document that is shipped is one of the API's, field by field.
+//! Every shipped document is valid in the Kubernetes API, field by field.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn every_object_is_of_the_api() {
     }
 }
 
-/// One pod a node: `NODE` stands for its name.
+/// One pod per node: `NODE` stands for the node's name.
 #[test]
 fn the_pods_that_clean_up_are_of_the_api_and_run_once_on_a_node() {
     let mut count = 0;
@@ -36,7 +36,7 @@ fn the_pods_that_clean_up_are_of_the_api_and_run_once_on_a_node() {
     assert_eq!(count, 2, "after kube-proxy, and after Portolan");
 }
 
-/// What the base and the chart start is the same: a change of one needs the same change of the other.
+/// The base and the chart run the same container: a change of one needs the same change of the other.
 #[test]
 fn the_chart_and_the_base_run_the_same_container() {
     let containers = bundles().into_iter().filter(|(name, _)| ["kustomize base", "chart"].contains(name));
@@ -44,7 +44,7 @@ fn the_chart_and_the_base_run_the_same_container() {
         .map(|(_, objects)| {
             let spec = &crate::one(&objects, "DaemonSet")["spec"];
             let mut container = spec["template"]["spec"]["containers"][0].clone();
-            // The chart mounts file by file, and has a tag.
+            // The chart mounts file by file, and its image has a tag.
             container["volumeMounts"] = Value::Null;
             container["image"] = container["image"].as_str().unwrap().split(':').next().unwrap().into();
             container

@@ -20,7 +20,7 @@ The [chart](../docker/helm/portolan) has a `PodMonitor`, a `PrometheusRule` with
 metrics ([dashboard.json](../docker/helm/portolan/files/dashboard.json)).
 ";
 
-/// The page.
+/// Returns the page.
 pub fn page() -> String {
     let mut text = format!("{HEAD}\n## Metrics\n\n| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n");
     let mut declared = Metrics::declared();

@@ -1,4 +1,4 @@
-//! Alerts and the dashboard: of metrics that there are, and as Prometheus reads them.
+//! Alerts and the dashboard: they use existing metrics, and Prometheus can read them.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -9,7 +9,7 @@ use crate::{chart, dashboard, one, shipped};
 
 const ALERTS: &str = "helm/portolan/files/alerts.yaml";
 
-/// The alerts, as they are shipped.
+/// Returns the shipped alerts.
 pub fn alerts() -> Vec<Value> {
     let text = fs::read_to_string(shipped(ALERTS)).unwrap();
     let groups: Value = serde_saphyr::from_str(&text).unwrap();
@@ -40,7 +40,7 @@ fn each_alert_fires_for_what_it_is_about_and_not_before() {
     }
 }
 
-/// The words of an expression that are names of Portolan's or kube-proxy's metrics, without the endings of histograms.
+/// Returns the names of Portolan's and kube-proxy's metrics in an expression, without the suffixes of histograms.
 fn metrics(expression: &str) -> BTreeSet<String> {
     let words = expression.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
     let is_metric = |word: &&str| {

@@ -1,5 +1,5 @@
-//! What is shipped, run as it is shipped: on nodes with IPv4, with IPv6, and with both, the probes find the agent, and
-//! it needs the rights that it has.
+//! Runs the shipped containers unchanged: on nodes with IPv4, with IPv6, and with both, the probes find the agent, and
+//! the agent uses exactly the rights that it has.
 
 use std::{
     collections::BTreeSet,
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::{bundles, configuration, one, rbac};
 
-/// How long a start may take that takes a second on an idle machine.
+/// The longest wait for a start, which takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The name that the downward API would give.
+/// The node name, which the downward API would set.
 const NODE: &str = "node-a";
 
 /// A node's namespace with addresses of these families.
@@ -53,7 +53,7 @@ impl Node {
         Self { namespace, addresses }
     }
 
-    /// A server at the first address that knows this node and one Service.
+    /// Starts a server at the first address, with this node and one Service.
     fn api_server(&self) -> ApiServer {
         let server = ApiServer::start(&self.namespace, SocketAddr::new(self.addresses[0], 6443)).unwrap();
         let addresses = self.addresses.iter().map(|at| json!({"type": "InternalIP", "address": at}));
@@ -73,7 +73,7 @@ struct Pod {
 }
 
 impl Pod {
-    /// Runs what a bundle's container runs, with another API server.
+    /// Runs the command of a bundle's container, with another API server.
     fn start(node: &Node, server: &ApiServer, container: &Container, config: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         let mut config: Value = serde_saphyr::from_str(config).unwrap();
@@ -87,7 +87,7 @@ impl Pod {
         });
         let log = tempfile::NamedTempFile::new().unwrap();
         let stderr: File = log.reopen().unwrap();
-        // It ends with the thread that started it: the namespace's.
+        // The process ends with the thread that started it, which is the namespace's.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(portolan_integration::binary().unwrap()).args(words);
         command.env("NODE_NAME", NODE).stdin(Stdio::null()).stderr(stderr);
@@ -107,7 +107,7 @@ impl Drop for Pod {
     }
 }
 
-/// The bundles with nothing changed: their containers, and `config.conf`.
+/// Returns the bundles without changes: their containers, and `config.conf`.
 fn shipped() -> Vec<(&'static str, Container, String)> {
     let unchanged = bundles().into_iter().filter(|(name, _)| ["kustomize base", "chart"].contains(name));
     let shipped = unchanged.map(|(name, objects)| {
@@ -118,7 +118,8 @@ fn shipped() -> Vec<(&'static str, Container, String)> {
     shipped.collect()
 }
 
-/// What the kubelet asks of a pod in the host's network: at the node's addresses, the first of which is the pod's.
+/// Sends a probe as the kubelet does to a pod in the host's network, to each of the node's addresses; the first of them
+/// is the pod's.
 fn probe(node: &Node, probe: Option<&Probe>) -> Vec<Option<u16>> {
     let http = probe.and_then(|probe| probe.http_get.as_ref()).expect("there is a probe");
     let host = http.host.as_ref().map(|host| host.parse().expect("an address"));
@@ -167,7 +168,8 @@ fn the_probes_pass_in_dual_stack() {
     the_probes_pass(&Family::BOTH);
 }
 
-/// The patch of kubeadm's DaemonSet in the document, wherever the ConfigMap has the health server, and of any mode.
+/// The document's patch of kubeadm's DaemonSet works for any address of the health server in the ConfigMap, and in any
+/// mode.
 #[test]
 fn the_documented_probe_passes_on_loopback_too() {
     let document = fs::read_to_string(crate::shipped("../docs/replace-kube-proxy.md")).unwrap();
@@ -196,14 +198,14 @@ fn the_documented_probe_passes_on_loopback_too() {
     }
 }
 
-/// Least privilege: what the role grants is what the agent asks for.
+/// Least privilege: the role grants exactly the rights that the agent uses.
 #[test]
 fn the_rights_are_those_that_the_agent_uses() {
     let node = Node::new(&Family::BOTH);
     let server = node.api_server();
     let (_, container, config) = shipped().remove(0);
     let pod = Pod::start(&node, &server, &container, &config);
-    // One Service has the address of another one: that is an Event.
+    // One Service has the address of another one, which causes an Event.
     let service = |name: &str, created: &str| {
         json!({
             "apiVersion": "v1", "kind": "Service",
@@ -226,8 +228,8 @@ fn the_rights_are_those_that_the_agent_uses() {
         [group.to_owned(), resource.to_owned(), format!("{:?}", request.verb).to_lowercase()]
     });
     let mut used: BTreeSet<[String; 3]> = asked.collect();
-    // What is listed by a watch is listed in pages by servers that do not know how, and an Event that comes again is
-    // counted in the first one, a minute later.
+    // If a server cannot list by a watch, the agent lists in pages; and a repeated Event is counted in the first one, a
+    // minute later.
     for [group, resource, _] in used.clone() {
         let verb = if resource == "events" { "patch" } else { "list" };
         used.insert([group, resource, verb.to_owned()]);

@@ -1,4 +1,4 @@
-//! What the agent may do in the cluster.
+//! The agent's rights in the cluster.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{bundles, one};
 
-/// The rules of `system:node-proxier`, which every cluster has and kubeadm's pods for kube-proxy run with
+/// Returns the rules of `system:node-proxier`, which every cluster has and which kubeadm's kube-proxy pods use
 /// (`bootstrappolicy` of Kubernetes).
 fn node_proxier() -> Value {
     json!([
@@ -18,7 +18,7 @@ fn node_proxier() -> Value {
     ])
 }
 
-/// Each right that these rules grant: group, resource, verb.
+/// Returns each right that these rules grant: group, resource, verb.
 pub fn granted(rules: &Value) -> BTreeSet<[String; 3]> {
     let words = |rule: &Value, key: &str| -> Vec<String> {
         rule[key].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
@@ -44,7 +44,7 @@ fn kube_proxy_has_these_rights_and_more() {
     }
 }
 
-/// The rights that kube-proxy does not have: to remove a taint, where the agent is to do that.
+/// Returns the right that kube-proxy does not have: to patch nodes, if the agent removes a taint.
 pub fn of_flags(objects: &[Value]) -> Option<[String; 3]> {
     let agent = &one(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
     let mut flags = agent["command"].as_array().unwrap().iter().filter_map(Value::as_str);

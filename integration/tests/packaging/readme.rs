@@ -30,14 +30,14 @@ doubled; for more than 25,000 Services see the page above.
 |---|---|---|
 ";
 
-/// A value, as `values.yaml` has it.
+/// A value in `values.yaml`.
 struct Entry {
     path: String,
     default: String,
     comment: String,
 }
 
-/// The README.
+/// Returns the README.
 pub fn readme() -> String {
     let mut text = HEAD.to_owned();
     for Entry { path, default, comment } in entries() {
@@ -48,7 +48,8 @@ pub fn readme() -> String {
     text
 }
 
-/// The values in order. One that holds others is there if it has a comment; of lists of objects there is the first line.
+/// Returns the values in order. A value that holds others is included only if it has a comment; of a list of objects,
+/// only the last line is shown.
 fn entries() -> Vec<Entry> {
     let values = fs::read_to_string(shipped("helm/portolan/values.yaml")).unwrap();
     let mut entries = Vec::new();
@@ -70,7 +71,7 @@ fn entries() -> Vec<Entry> {
         let path: Vec<&str> = parents.iter().map(|(_, key)| key.as_str()).chain([key]).collect();
         let path = path.join(".");
         let mut default = default.trim().to_owned();
-        // A list on the lines below.
+        // A list on the following lines.
         while let Some(item) = lines.peek().and_then(|next| next.trim_start().strip_prefix("- ")) {
             default = format!("[{{{item}}}]");
             lines.next();

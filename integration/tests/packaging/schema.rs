@@ -1,4 +1,4 @@
-//! Strict decoding: a document is read into the API's type and written again, and nothing of it may be missing.
+//! Strict decoding: a document is read into the API's type and written again, and nothing may be missing.
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-/// What the API's type does not know of this object, or why it is no such object at all.
+/// Returns the fields of this object that the API's type does not know, or why the object is invalid.
 pub fn problems(object: &Value) -> Vec<String> {
     let kind = (object["apiVersion"].as_str().unwrap_or(""), object["kind"].as_str().unwrap_or(""));
     let rewritten = match kind {
@@ -25,7 +25,7 @@ pub fn problems(object: &Value) -> Vec<String> {
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => rewrite::<ClusterRoleBinding>(object),
         ("rbac.authorization.k8s.io/v1", "Role") => rewrite::<Role>(object),
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => rewrite::<RoleBinding>(object),
-        // The types of the Prometheus operator are not the API's; `monitoring` looks at them.
+        // The types of the Prometheus operator are not part of the API; `monitoring` checks them.
         ("monitoring.coreos.com/v1", "PodMonitor" | "PrometheusRule") => Ok(object.clone()),
         (version, kind) => Err(format!("{version} {kind} is not expected here")),
     };
@@ -44,7 +44,7 @@ fn rewrite<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, Str
     serde_json::to_value(typed).map_err(|error| error.to_string())
 }
 
-/// Notes what `before` has and `after` has not. Null is the same as absent, in the API too.
+/// Adds to `lost` what `before` has and `after` lacks. Null is the same as absent, as in the API.
 fn compare(before: &Value, after: &Value, path: &str, lost: &mut Vec<String>) {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {

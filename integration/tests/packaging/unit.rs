@@ -1,4 +1,4 @@
-//! The systemd unit, as `systemd-analyze` sees it.
+//! Checks the systemd unit with `systemd-analyze`.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ fn analyze(arguments: &[&str]) -> Output {
     output.unwrap_or_else(|error| panic!("systemd-analyze (Debian's package systemd): {error}"))
 }
 
-/// A file system with the unit, the binary, and the targets that come with systemd.
+/// Creates a file system with the unit, the binary, and systemd's own targets.
 fn node(directory: &Path, unit: &str) {
     let place = |path: &str| {
         let path = directory.join(path);
@@ -52,7 +52,7 @@ fn systemd_understands_the_unit() {
     assert!(complaints.contains("NoMorePrivileges"), "a wrong key is noticed: {complaints}");
 }
 
-/// systemd's own score, 0 to 100: a service that is confined in no way has 96.
+/// systemd's own score, 0 to 100: an unconfined service has 96.
 #[test]
 fn the_unit_is_confined() {
     let unit = shipped("systemd/portolan.service");
@@ -66,6 +66,6 @@ fn the_unit_has_a_limit_of_memory_that_is_the_daemonset_s() {
     let limit = unit.lines().find_map(|line| line.strip_prefix("MemoryMax=")).unwrap();
     let base = crate::kustomize::build("kustomize/base");
     let container = &crate::one(&base, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
-    // systemd's suffixes are powers of 1024 without saying so.
+    // systemd's suffixes without an `i` are powers of 1024.
     assert_eq!(container["resources"]["limits"]["memory"], format!("{limit}i"));
 }

@@ -1,4 +1,4 @@
-//! The schema of the chart's values, which helm checks: that of `config` is made from the options.
+//! The schema of the chart's values, which helm checks. The part for `config` is generated from the options.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{documents, shipped};
 
-/// The schema.
+/// Returns the schema.
 pub fn schema() -> Value {
     let text = || json!({"type": "string"});
     let flag = || json!({"type": "boolean"});
@@ -46,7 +46,7 @@ pub fn schema() -> Value {
         "podMonitor": strict(json!({"enabled": flag(), "labels": texts(), "interval": text(), "job": text()})),
         "prometheusRule": strict(json!({"enabled": flag(), "labels": texts()})),
         "dashboard": strict(json!({"enabled": flag(), "labels": texts()})),
-        // Helm's own, of a chart that has this one as a part.
+        // Helm sets it when this chart is part of another.
         "global": object(),
     }));
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
@@ -54,7 +54,7 @@ pub fn schema() -> Value {
     schema
 }
 
-/// What `KubeProxyConfiguration` may hold. A null is the default, as kubeadm writes it.
+/// Returns the schema of `KubeProxyConfiguration`. Null means the default, which is how kubeadm writes it.
 fn config() -> Value {
     let mut config = json!({
         "type": "object",
@@ -90,11 +90,11 @@ fn config() -> Value {
     config
 }
 
-/// What does not fit. It knows as much of JSON schema as the schema uses, and anything else in it is an error.
+/// Finds the values that violate the schema. Supports only the keywords that the schema uses; any other is an error.
 fn problems(value: &Value, schema: &Value, path: &str, found: &mut Vec<String>) {
     for (keyword, argument) in schema.as_object().unwrap() {
         match keyword.as_str() {
-            // The patterns are for helm; what they are about is looked at by the agent, too.
+            // Only helm checks the patterns; the agent checks these values itself.
             "$schema" | "title" | "description" | "properties" | "pattern" => {}
             "type" => {
                 let names: Vec<&str> = match argument {

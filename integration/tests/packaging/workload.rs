@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{bundles, one};
 
-/// Calls with each bundle's name and the DaemonSet's `spec`.
+/// Calls `check` with each bundle's name and the DaemonSet's `spec`.
 fn each(check: impl Fn(&str, &Value)) {
     for (bundle, objects) in bundles() {
         check(bundle, &one(&objects, "DaemonSet")["spec"]);
@@ -53,7 +53,7 @@ fn only_what_sets_sysctls_is_privileged_and_it_does_nothing_else() {
     assert_eq!(
         privileged,
         ["kustomize example", "chart with every value"],
-        "it is asked for, never a default"
+        "only on demand, never by default"
     );
 }
 

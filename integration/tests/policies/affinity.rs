@@ -16,20 +16,20 @@ use crate::{
 
 pub const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
 
-/// The Service with session affinity.
+/// Returns the Service with session affinity.
 pub fn sticky(service: &Service, seconds: u32) -> Service {
     let service = service.clone().with("/spec/sessionAffinity", "ClientIP");
     service.with("/spec/sessionAffinityConfig/clientIP/timeoutSeconds", seconds)
 }
 
-/// The endpoint that serves a client now.
+/// Returns the endpoint that serves a client now.
 #[track_caller]
 pub fn served(client: &Client, target: SocketAddr) -> String {
     let answer = client.tcp(target);
     answer.server().unwrap_or_else(|| panic!("{} to {target}: {answer}", client.name())).to_owned()
 }
 
-/// Asserts that all of 15 connections meet this endpoint.
+/// Asserts that all of 15 connections reach this endpoint.
 #[track_caller]
 pub fn assert_sticks(client: &Client, target: SocketAddr, endpoint: &str, what: &str) {
     for _ in 0..15 {
@@ -37,11 +37,11 @@ pub fn assert_sticks(client: &Client, target: SocketAddr, endpoint: &str, what: 
     }
 }
 
-/// So many clients that all of them have the same of two endpoints, or each the same of three as before, once in 10^10
-/// times.
+/// A number of clients so large that only once in 10^10 times all of them get the same of two endpoints, or each the
+/// same of three as before.
 pub const MANY: u8 = 36;
 
-/// The outside client with so many addresses.
+/// Returns this number of outside clients, each with its own address.
 pub fn clients(scene: &Scene, count: u8, family: Family) -> Vec<Client> {
     let address = |n: u8| -> IpAddr {
         let host = 50 + n;
@@ -54,14 +54,14 @@ pub fn clients(scene: &Scene, count: u8, family: Family) -> Vec<Client> {
     (0..count).map(client).collect()
 }
 
-/// The endpoint that serves each of the clients.
+/// Returns the endpoint that serves each of the clients.
 #[track_caller]
 pub fn each(clients: &[Client], target: SocketAddr) -> Vec<String> {
     clients.iter().map(|client| served(client, target)).collect()
 }
 
-/// Fifteen connections from pod, node and outside; every frontend of the port leads to the same endpoint; UDP is
-/// another port, with a choice of its own.
+/// Fifteen connections from pod, node and outside: every frontend of the port leads to the same endpoint. UDP is
+/// another port, with its own choice.
 #[test]
 fn a_client_meets_one_endpoint_at_every_frontend_of_the_port() {
     a_client_meets_one_endpoint_at_every_frontend_of_the_port_in(Scene::new());
@@ -85,7 +85,7 @@ pub fn a_client_meets_one_endpoint_at_every_frontend_of_the_port_in(mut scene: S
                 assert_eq!(datagram().as_ref(), Some(&endpoint), "{} over UDP and {family}", client.name());
             }
         }
-        // Clients do not all have the same.
+        // Not all clients have the same endpoint.
         let clients = clients(&scene, MANY, family);
         let [(_, target), ..] = targets(&scene, 1, family);
         let before = each(&clients, target);
@@ -124,8 +124,8 @@ pub fn the_ports_of_a_service_are_independent_in(mut scene: Scene) {
     }
 }
 
-/// Under eTP=Local the Local set has affinity, too; the client's address is kept (§3), and no remote endpoint
-/// that a client had at the ClusterIP is used.
+/// Under eTP=Local the Local set has affinity, too. The client's address is kept (§3), and a remote endpoint
+/// that a client had at the ClusterIP is not used.
 #[test]
 fn policy_local_has_affinity_among_the_endpoints_of_this_node() {
     let mut scene = Scene::new();
@@ -138,7 +138,7 @@ fn policy_local_has_affinity_among_the_endpoints_of_this_node() {
     for family in Family::BOTH {
         let clients = clients(&scene, MANY, family);
         let [(_, cluster_ip), (_, node_port), ..] = targets(&scene, 1, family);
-        // Some of them come with an endpoint already, some of those a remote one.
+        // Some clients already have an endpoint, some of them a remote one.
         let before = each(&clients[..20], cluster_ip);
         let at_node_port = each(&clients, node_port);
         let here: BTreeSet<_> = at_node_port.iter().map(String::as_str).collect();
@@ -158,8 +158,8 @@ fn policy_local_has_affinity_among_the_endpoints_of_this_node() {
     }
 }
 
-/// Has clients come back for longer than the timeout in all, never away for as long; gives whom they have then. None if
-/// this machine was so slow that one of them did stay away.
+/// Makes clients come back for longer than the timeout in total, but never pause as long; returns their endpoints, or
+/// `None` if the machine was so slow that a pause may have reached the timeout.
 fn come_back(clients: &[(SocketAddr, Vec<Client>)], timeout: Duration) -> Option<Vec<Vec<String>>> {
     let all = || clients.iter().map(|(target, clients)| each(clients, *target)).collect::<Vec<_>>();
     let mut seen = Instant::now();
@@ -189,7 +189,7 @@ fn a_client_that_stays_away_is_drawn_anew() {
         let [(_, target), ..] = targets(&scene, 1, family);
         (target, clients(&scene, MANY, family))
     });
-    // A slow machine takes a longer timeout.
+    // A slow machine needs a longer timeout.
     let told = [4, 16, 48].into_iter().find_map(|seconds| {
         put(&scene, 1, &sticky(&exposed, seconds), &ready(&[&one, &two, &three]));
         wait_until("the timeout is what it should be", || {

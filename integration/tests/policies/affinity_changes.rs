@@ -1,5 +1,5 @@
 //! Session affinity through changes: behaviour.md §5, §14 invariants 7 and 8. An endpoint that stays keeps its
-//! clients, one that goes loses them at once.
+//! clients, an endpoint that goes loses them at once.
 
 use std::{thread, time::Duration};
 
@@ -18,7 +18,7 @@ fn agent(scene: &Scene) -> Agent {
     agent.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Many clients of each family, and the endpoint that each has.
+/// Many clients of each family, and the endpoint of each.
 struct Clients(Vec<(Family, Vec<Client>, Vec<String>)>);
 
 impl Clients {
@@ -32,7 +32,8 @@ impl Clients {
         Self(Family::BOTH.map(family).into())
     }
 
-    /// Every client whose endpoint is still there has it; the others have one of these, and then stick to it.
+    /// Asserts that every client keeps its endpoint if it is still present, and that each of the others gets one of the
+    /// present endpoints and keeps it.
     fn assert_kept(&mut self, scene: &Scene, present: &[&str], what: &str) {
         for (family, clients, endpoints) in &mut self.0 {
             let [(_, target), (_, node_port), ..] = targets(scene, 1, *family);
@@ -62,13 +63,13 @@ fn wait_for_endpoints(scene: &Scene, present: &[&Pod]) {
     });
 }
 
-/// The addresses that other pods might have.
+/// Returns the addresses that other pods might have.
 fn others(present: &[&Pod]) -> Vec<String> {
     let candidates = (1..=2).flat_map(|node| (2..8).map(move |host| format!("fd00:10:128:{node}::{host:x}")));
     candidates.filter(|address| present.iter().all(|pod| pod.address().v6.to_string() != *address)).collect()
 }
 
-/// Others come and go, first and last in any order; then its own goes.
+/// Other endpoints come and go, in any order; then a client's own endpoint goes.
 #[test]
 fn an_endpoint_that_stays_keeps_its_clients_and_one_that_goes_loses_them() {
     let mut scene = Scene::new();
@@ -107,15 +108,15 @@ fn an_endpoint_that_returns_has_none_of_its_former_clients() {
     for pods in [&[&two, &three][..], &[&one, &two, &three]] {
         put(&scene, 1, &service, &ready(pods));
         wait_for_endpoints(&scene, pods);
-        // None of them had an endpoint that is in the first of these; all of them keep theirs in the second.
+        // In the first round no client has one of the present endpoints; in the second all keep theirs.
         let names: Vec<_> = pods.iter().map(|pod| pod.name()).collect();
         clients.assert_kept(&scene, &names, "after the endpoint went");
     }
     let used = clients.0.iter().flat_map(|(_, _, endpoints)| endpoints).any(|endpoint| endpoint == "web-1");
-    assert!(!used, "a former client came back by itself");
+    assert!(!used, "a former client came back");
 }
 
-/// Through SIGTERM and SIGKILL, also when endpoints change while no agent runs.
+/// Through SIGTERM and SIGKILL, even if endpoints change while no agent runs.
 #[test]
 fn clients_are_kept_through_restarts_of_the_agent() {
     let scene = Scene::new();

@@ -45,7 +45,7 @@ fn is_divided(client: &Client, target: SocketAddr, share: f64) -> bool {
         (f64::from(one) - expected_one).powi(2) / expected_one
             + (f64::from(two) - expected_two).powi(2) / expected_two
     };
-    // A right choice fails one sample in a thousand, and four in a row one time in 10^12.
+    // A right choice fails one sample in a thousand, and four in a row once in 10^12.
     (0..4).any(|_| chi_square() < LIMIT)
 }
 
@@ -64,7 +64,7 @@ pub fn weights_divide_new_connections_in(scene: Scene) {
     weights_divide(scene);
 }
 
-/// Also gives the pods.
+/// Does the same, and returns the scene and the pods.
 fn weights_divide(mut scene: Scene) -> (Scene, Pod, Pod) {
     let [one, two, _] = scene.web_pods();
     weighted(&scene, &exposed(&scene, 1), &[(&one, 3), (&two, 1)]);
@@ -93,7 +93,7 @@ pub fn an_endpoint_of_weight_zero_takes_none_in(mut scene: Scene) {
     }
 }
 
-/// Weight 0 drains: no new connections, the open ones live on; 1 brings it back.
+/// Weight 0 drains an endpoint: it gets no new connections, and open ones continue; weight 1 brings it back.
 #[test]
 fn weight_zero_drains_while_open_connections_live() {
     let mut scene = Scene::new();
@@ -124,10 +124,10 @@ fn weight_zero_drains_while_open_connections_live() {
     }
 }
 
-/// Addresses of many clients outside, and the clients.
+/// Adds addresses for many outside clients, and returns the clients.
 fn strangers(scene: &Scene, numbers: Range<u16>, family: Family) -> Vec<Client> {
     let address = |n: u16| -> IpAddr {
-        // Of IPv4 there are a hundred.
+        // There are a hundred IPv4 addresses.
         Dual::new([203, 0, 113, 100 + (n % 100) as u8], [0x2001, 0xdb8, 2, 0, 0, 0, 7, n]).of(family)
     };
     let client = |n| {
@@ -137,8 +137,8 @@ fn strangers(scene: &Scene, numbers: Range<u16>, family: Family) -> Vec<Client> 
     numbers.map(client).collect()
 }
 
-/// Any node picks the same endpoint for a client; when one of five goes, less than 2/5 of the clients move, and
-/// when it comes back all are where they were.
+/// Any node picks the same endpoint for a client. When one of five endpoints goes, less than 2/5 of the clients move;
+/// when it comes back, all clients have their former endpoints.
 #[test]
 fn source_hash_leads_a_client_to_one_endpoint_from_every_node() {
     let mut scene = Scene::new();
@@ -176,7 +176,7 @@ fn source_hash_leads_a_client_to_one_endpoint_from_every_node() {
         assert!(moved * 5 < 2 * 100, "{moved} of 100 clients moved");
         assert_eq!(at(b, i), after, "from node-b");
     }
-    // Slots may have moved; the choice depends on the endpoints alone.
+    // Slots may have moved; the choice depends only on the endpoints.
     put(&scene, 1, &service, &ready(&[&five, &four, &three, &two, &one]));
     for (i, before) in before.iter().enumerate() {
         for node in [a, b] {
@@ -185,7 +185,7 @@ fn source_hash_leads_a_client_to_one_endpoint_from_every_node() {
     }
 }
 
-/// Pods and the node, too, meet one endpoint; changing the annotation applies at once.
+/// Pods and the node also reach only one endpoint; a changed annotation applies at once.
 #[test]
 fn source_hash_can_be_switched_on_and_off() {
     let mut scene = Scene::new();
@@ -216,7 +216,7 @@ fn source_hash_can_be_switched_on_and_off() {
 }
 
 /// An endpoint that drains takes no new connections, so the clients that session affinity led to it are drawn
-/// anew, like those of one that went, and stick to the new one.
+/// anew, like those of a removed endpoint, and keep the new endpoint.
 #[test]
 fn a_draining_endpoint_gives_up_its_sticky_clients() {
     let mut scene = Scene::new();
@@ -235,7 +235,7 @@ fn a_draining_endpoint_gives_up_its_sticky_clients() {
         });
     }
     weighted(&scene, &service, &[(&one, 1), (&two, 1)]);
-    // Those who have an endpoint stay there: only who has never been here shows that it is back.
+    // Clients that have an endpoint keep it, so only new clients can reach the endpoint again.
     let mut next = 0;
     wait_until("it takes connections again", || {
         let newcomers = strangers(&scene, next..next + 6, Family::V6);

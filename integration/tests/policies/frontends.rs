@@ -1,4 +1,4 @@
-//! Services with every kind of frontend, and what is expected of them.
+//! Services with every kind of frontend, and assertions about them.
 
 use std::{
     collections::BTreeSet,
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::scene::{PATIENCE, PROTOCOLS, Scene, assert_refused, enough, every_protocol, service};
 
-/// How long silence must last.
+/// How long to wait when no answer is expected.
 const SILENCE: Duration = Duration::from_millis(300);
-/// How soon an answer is asked for anew that is waited for.
+/// The timeout of each attempt while waiting for a change.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The nth Service, `web-n` with its own ClusterIP, VIP, externalIP and node port, all for every protocol.
+/// Returns the nth Service, `service-n`, with its own ClusterIP, VIP, externalIP and node port, all for every protocol.
 pub fn exposed(scene: &Scene, n: u8) -> Service {
     let service = service(&name(n), scene.lab.cluster_ip(n)).of_type("LoadBalancer");
     let service = every_protocol(service, Some(node_port(n)));
@@ -26,22 +26,22 @@ pub fn exposed(scene: &Scene, n: u8) -> Service {
     })
 }
 
-/// The name of the nth Service.
+/// Returns the name of the nth Service.
 pub fn name(n: u8) -> String {
     format!("service-{n}")
 }
 
-/// Its node port.
+/// Returns the node port of the nth Service.
 pub fn node_port(n: u8) -> u16 {
     30_079 + u16::from(n)
 }
 
-/// Writes the nth Service with endpoints: pods, and fields to add to their entries.
+/// Writes the nth Service with endpoints: pods, and additional fields of their entries.
 pub fn put(scene: &Scene, n: u8, service: &Service, endpoints: &[(&Pod, Value)]) {
     scene.put(&format!("{}.yaml", name(n)), service, slices(n, endpoints));
 }
 
-/// The slices of the nth Service: pods, and fields to add to their entries.
+/// Returns the slices of the nth Service: pods, and additional fields of their entries.
 pub fn slices(n: u8, endpoints: &[(&Pod, Value)]) -> Vec<Value> {
     let slice = |family| {
         let slice = PROTOCOLS.iter().fold(Slice::new(&name(n), family), |slice, protocol| {
@@ -58,24 +58,24 @@ pub fn slices(n: u8, endpoints: &[(&Pod, Value)]) -> Vec<Value> {
     Family::BOTH.map(slice).into()
 }
 
-/// Pods as endpoints with nothing to add: ready.
+/// Returns pods as ready endpoints, without additional fields.
 pub fn ready<'a>(pods: &[&'a Pod]) -> Vec<(&'a Pod, Value)> {
     pods.iter().map(|pod| (*pod, json!({}))).collect()
 }
 
-/// A pod that answers TCP and UDP.
+/// Starts a pod that answers TCP and UDP.
 pub fn pod(node: &Node, name: &str) -> Pod {
     let pod = node.pod(name).unwrap();
     pod.serve(Protocol::Tcp, 8080).unwrap().serve(Protocol::Udp, 8080).unwrap()
 }
 
-/// Where the nth Service is: its kinds of frontend, node ports at node-a.
+/// Returns the frontends of the nth Service, each with its kind; the node port is node-a's.
 pub fn targets(scene: &Scene, n: u8, family: Family) -> [(&'static str, SocketAddr); 4] {
     let [node_port, vip, external] = external_targets(scene, n, family);
     [("ClusterIP", scene.lab.cluster_ip(n).port(family, 80)), node_port, vip, external]
 }
 
-/// Those that an external policy is for.
+/// Returns the frontends to which the external policy applies.
 pub fn external_targets(scene: &Scene, n: u8, family: Family) -> [(&'static str, SocketAddr); 3] {
     [
         ("node port", scene.lab.node_a.outside().port(family, node_port(n))),
@@ -84,7 +84,7 @@ pub fn external_targets(scene: &Scene, n: u8, family: Family) -> [(&'static str,
     ]
 }
 
-/// Asserts that these endpoints, and no others, serve a target; gives the answers.
+/// Asserts that these endpoints, and no others, serve a target; returns the answers.
 #[track_caller]
 pub fn assert_all_serve(client: &Client, target: SocketAddr, servers: &[&str], what: &str) -> Vec<Answer> {
     let what = format!("{} to {what} ({target})", client.name());
@@ -119,7 +119,7 @@ pub fn wait_until_serve(client: &Client, target: SocketAddr, servers: &[&str], w
     })
 }
 
-/// Asserts that nothing comes back.
+/// Asserts that no answer comes.
 #[track_caller]
 pub fn assert_silence(client: &Client, target: SocketAddr, what: &str) {
     for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -128,13 +128,13 @@ pub fn assert_silence(client: &Client, target: SocketAddr, what: &str) {
     }
 }
 
-/// Asserts that a connection is refused at once, over TCP. (Of the errors that answer UDP, a peer gets few.)
+/// Asserts that a connection is refused at once, over TCP. (Linux limits the ICMP errors that would refuse UDP.)
 #[track_caller]
 pub fn assert_refuses(client: &Client, target: SocketAddr, what: &str) {
     assert_refused(&client.tcp(target), &format!("{} to {what} ({target})", client.name()));
 }
 
-/// Waits for silence.
+/// Waits until no answer comes.
 #[track_caller]
 pub fn wait_for_silence(client: &Client, target: SocketAddr, what: &str) {
     let client = client.within(SOON);

@@ -1,4 +1,4 @@
-//! Endpoints on a node's own network, and endpoints that ask for themselves, under every policy: behaviour.md
+//! Endpoints on the host network, and endpoints that connect to themselves, under every policy: behaviour.md
 //! §3, §6 (hairpin), §14 invariant 4, and iTP=Local of §12b with hostNetwork pods.
 
 use portolan_integration::{Answer, Family, Node, Pod, Protocol, Server, Service, Slice};
@@ -55,7 +55,7 @@ fn internal_local_with_host_network_endpoints() {
     }
 }
 
-/// eTP=Local: those outside reach the process of the node that they come to, which sees their address.
+/// eTP=Local: outside clients reach the process on the node that receives the connection, and it sees their address.
 #[test]
 fn external_local_with_host_network_endpoints() {
     let mut scene = Scene::new();
@@ -69,14 +69,14 @@ fn external_local_with_host_network_endpoints() {
             let answers = assert_all_serve(&scene.lab.client(), target, &["node-a"], kind);
             assert_source(&answers, scene.lab.client_address().of(family), kind);
             assert_all_serve(&scene.shell.client(), target, &["node-a", "node-b"], kind);
-            // The node's own process asks for the node's own process, too.
+            // A process of the node also reaches the process on its own node.
             assert_all_serve(&scene.lab.node_a.client(), target, &["node-a", "node-b"], kind);
         }
     }
 }
 
-/// An endpoint that asks for its own Service and is led to itself sees a node's address (§6), at every frontend
-/// and under both policies; another endpoint sees its own, where pods are not masqueraded.
+/// An endpoint that connects to its own Service and reaches itself sees a node's address (§6), at every frontend and
+/// under both policies. Another endpoint sees the client's own address where pods are not masqueraded.
 #[test]
 fn an_endpoint_reaches_itself_at_every_frontend_under_every_policy() {
     let mut scene = Scene::new();
@@ -108,7 +108,7 @@ fn an_endpoint_reaches_itself_at_every_frontend_under_every_policy() {
                 }
             }
         }
-        // Without a Service in between, nothing is touched (§14, 4).
+        // Connections that do not lead to a Service are not touched (§14, 4).
         let own = one.address().port(family, 8080);
         assert_source(&[one.client().tcp(own)], one.address().of(family), "directly to itself");
     }

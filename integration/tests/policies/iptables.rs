@@ -1,4 +1,4 @@
-//! `render -o iptables`, loaded by both variants of Debian's iptables: the same answers to the same packets as from the
+//! `render -o iptables`, loaded by both variants of Debian's iptables: packets get the same answers as from the
 //! nftables rules.
 
 use portolan_integration::{CLUSTER_CIDR, Family};
@@ -25,10 +25,10 @@ use crate::{
     },
 };
 
-/// The variants: over `nf_tables`, and the kernel's older tables.
+/// The variants of iptables: over `nf_tables`, and the kernel's older tables.
 const VARIANTS: [&str; 2] = ["nft", "legacy"];
 
-/// Does this with the rules of each variant.
+/// Runs `check` with the rules of each variant.
 fn with_each(check: impl Fn(Scene)) {
     for variant in VARIANTS {
         println!("iptables-{variant}");
@@ -90,7 +90,7 @@ fn weights_are_the_same() {
     with_each(an_endpoint_of_weight_zero_takes_none_in);
 }
 
-/// As the text says.
+/// As the rendered text documents.
 #[test]
 fn source_hash_is_a_random_draw() {
     with_each(|mut scene| {

@@ -34,7 +34,7 @@ pub fn internal_local_leads_to_the_endpoint_of_this_node_in(mut scene: Scene) {
         }
         let there = scene.lab.node_b.client();
         assert_all_serve(&there, cluster_ip, &["web-2", "web-3"], "ClusterIP");
-        // The policy is the ClusterIP's alone (§3).
+        // The policy applies to the ClusterIP only (§3).
         for (kind, target) in external {
             assert_all_serve(&scene.shell.client(), target, &["web-1", "web-2", "web-3"], kind);
         }
@@ -67,7 +67,7 @@ fn internal_local_is_silent_with_endpoints_elsewhere_and_refuses_without_any() {
     }
 }
 
-/// §12a "eTP=Local, L+R": from outside only L, with its address; pods and the node are led to all (§3).
+/// §12a "eTP=Local, L+R": outside clients reach only L and keep their address; pods and the node reach all (§3).
 #[test]
 fn external_local_keeps_the_client_s_address_and_short_circuits_pods_and_the_node() {
     external_local_keeps_the_client_s_address_and_short_circuits_pods_and_the_node_in(Scene::new());
@@ -90,12 +90,12 @@ pub fn external_local_keeps_the_client_s_address_and_short_circuits_pods_and_the
             assert_masqueraded(&answers, &scene.lab.node_a, kind);
         }
         let there = scene.lab.node_b.outside().port(family, 30_080);
-        // Each node has its own.
+        // Each node has its own Local set.
         assert_all_serve(&scene.lab.client(), there, &["web-2"], "the other node's node port");
     }
 }
 
-/// §3 and §4 (4): without an endpoint here, silence for those outside; §12a "… only terminating R5: drop".
+/// §3 and §4 (4): without an endpoint here, silence for outside clients; §12a "… only terminating R5: drop".
 #[test]
 fn external_local_without_a_local_endpoint_is_silent_to_the_outside_only() {
     external_local_without_a_local_endpoint_is_silent_to_the_outside_only_in(Scene::new());
@@ -118,11 +118,11 @@ pub fn external_local_without_a_local_endpoint_is_silent_to_the_outside_only_in(
         let [(_, cluster_ip), ..] = targets(&scene, 1, family);
         assert_all_serve(&scene.lab.client(), cluster_ip, &["web-2", "web-3"], "ClusterIP");
     }
-    // What was loaded once follows nothing.
+    // Rules for iptables are loaded only once and do not follow changes.
     if scene.is_iptables() {
         return;
     }
-    // An endpoint that comes here is used, and one that goes leaves silence.
+    // A new endpoint on this node is used; after its removal there is silence.
     put(&scene, 1, &service, &ready(&[&one, &two, &three]));
     for family in Family::BOTH {
         for (kind, target) in external_targets(&scene, 1, family) {

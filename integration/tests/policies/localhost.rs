@@ -1,5 +1,5 @@
-//! Node ports on 127.0.0.1 and `::1` (`--nodeport-addresses localhost`): from the node alone, and as long as the Service has
-//! them.
+//! Node ports on 127.0.0.1 and `::1` (`--nodeport-addresses localhost`): only from the node itself, and as long as the
+//! Service has them.
 
 use std::{
     io::Write as _,
@@ -22,7 +22,7 @@ fn localhost(family: Family, n: u8) -> SocketAddr {
     (address, node_port(n)).into()
 }
 
-/// Waits until these serve over TCP, and nothing else does.
+/// Waits until exactly these endpoints serve over TCP.
 #[track_caller]
 fn wait_until_serve(client: &Client, target: SocketAddr, servers: &[&str], what: &str) {
     wait_until(&format!("{what}: {servers:?} at {target}"), || {
@@ -56,13 +56,13 @@ fn localhost_serves_the_node_itself_and_comes_and_goes_with_the_service() {
     for family in Family::BOTH {
         wait_until_serve(&here, localhost(family, 1), &["web-2"], "another endpoint");
     }
-    // The kernel has no more than without.
+    // The kernel has no additional rules or elements.
     let manifests = scene.manifests.path().to_str().unwrap();
     let diff = ["diff", "-f", manifests, "--hostname-override", "node-a", "--cluster-cidr", CLUSTER_CIDR];
     wait_until("what is unused is gone", || {
         Agent::command(&scene.lab.node_a, &diff).unwrap().status.code() == Some(0)
     });
-    // A connection that is under way outlives the Service, as in the kernel.
+    // An open connection outlives the Service, as in the kernel.
     let mut open = here.open(localhost(Family::V4, 1)).unwrap();
     scene.manifests.remove("service-1.yaml").unwrap();
     for family in Family::BOTH {
@@ -115,7 +115,7 @@ fn without_the_word_nothing_listens() {
     }
 }
 
-/// Where sysctls let packets in that are for 127.0.0.0/8, as kube-proxy's mode iptables leaves them.
+/// With sysctls that let packets for 127.0.0.0/8 in, as kube-proxy's mode iptables leaves them.
 #[test]
 fn nothing_is_served_from_outside_even_where_sysctls_let_it_in() {
     let mut scene = Scene::new();
@@ -128,7 +128,7 @@ fn nothing_is_served_from_outside_even_where_sysctls_let_it_in() {
     for namespace in [node.namespace(), pod] {
         namespace.sysctl("net/ipv4/conf/all/route_localnet", "1").unwrap();
     }
-    // For ::1 the kernel lets none in, whatever the sysctls are.
+    // The kernel never lets packets for ::1 in, whatever the sysctls are.
     for (family, prefix, own) in [
         ("-4", "127.0.0.1/8", scene.shell.address().v4.into()),
         ("-6", "::1/128", IpAddr::from(scene.shell.address().v6)),
@@ -143,7 +143,7 @@ fn nothing_is_served_from_outside_even_where_sysctls_let_it_in() {
         .unwrap();
     }
     let client = scene.shell.client().within(Duration::from_secs(2));
-    // The way is open: a server that does not look is reached.
+    // The sysctls have an effect: a server that does not check the interface is reached.
     let open = node.namespace().enter(|| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 40_404)).unwrap());
     let serving = std::thread::spawn(move || {
         let (mut stream, _) = open.accept().unwrap();
@@ -175,7 +175,7 @@ fn a_port_that_is_taken_is_served_once_it_is_free() {
     wait_until_serve(&here, localhost(Family::V4, 1), &["web-1"], "it is free");
 }
 
-/// With room for 128 files, the proxy takes 16 connections; what the agent opens besides is not kept from it.
+/// With a limit of 128 files, the proxy takes 16 connections, which leaves enough files for the agent.
 #[test]
 fn connections_are_bounded_and_the_agent_goes_on() {
     const MOST: usize = 16;
@@ -188,9 +188,9 @@ fn connections_are_bounded_and_the_agent_goes_on() {
     let agent = Agent::spawn_by(node, &limited, scene.manifests.path(), &arguments).unwrap();
     let (here, target) = (node.client(), localhost(Family::V4, 1));
     wait_until_serve(&here, target, &["web-1"], "localhost");
-    // Those from before may not have ended yet.
+    // Earlier connections may not have ended yet.
     let mut open = Vec::new();
-    wait_until("as many connections as there may be", || {
+    wait_until("as many connections as the limit allows", || {
         open.extend(here.open(target).ok().filter(|connection| connection.answer().server().is_some()));
         open.len() == MOST
     });

@@ -1,5 +1,5 @@
 //! The masquerade matrix: behaviour.md §3 and the rows "Masquerade matrix … 27", "… no detector" and
-//! "… masqueradeAll" of §12a. Which endpoints answer and which source they saw, cell by cell, IPv4 and IPv6.
+//! "… masqueradeAll" of §12a. Each cell has the endpoints that answer and the source that they see, for IPv4 and IPv6.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use crate::{
     scene::Scene,
 };
 
-/// Policy, source, destination, and what is met: the local endpoint, the remote one, whether masqueraded.
+/// Policy, source, destination, and the outcome: the local endpoint, the remote one, whether masqueraded.
 pub type Cell = (&'static str, &'static str, &'static str, &'static str);
 
 const WITH_DETECTOR: [Cell; 27] = [
@@ -47,7 +47,7 @@ const WITH_DETECTOR: [Cell; 27] = [
     ("iTP=Local", "outside", "VIP", "L+R SNAT"),
 ];
 
-/// What is different without a detector: node and outside lose SNAT at ClusterIPs, pods are led to L only.
+/// The differences without a detector: node and outside lose SNAT at ClusterIPs, pods reach only L.
 pub const WITHOUT_DETECTOR: [Cell; 8] = [
     ("default", "node", "ClusterIP", "L+R"),
     ("default", "outside", "ClusterIP", "L+R"),
@@ -59,17 +59,17 @@ pub const WITHOUT_DETECTOR: [Cell; 8] = [
     ("iTP=Local", "outside", "ClusterIP", "L"),
 ];
 
-/// What is different with `--masquerade-all`: pods, too, are hidden from the endpoints of ClusterIPs.
+/// The differences with `--masquerade-all`: connections of pods to ClusterIPs are masqueraded, too.
 pub const MASQUERADE_ALL: [Cell; 3] = [
     ("default", "pod", "ClusterIP", "L+R SNAT"),
     ("eTP=Local", "pod", "ClusterIP", "L+R SNAT"),
     ("iTP=Local", "pod", "ClusterIP", "L SNAT"),
 ];
 
-/// Source ports that were never used before: a masqueraded connection has another one.
+/// The next unused source port, since masquerading changes the port.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
 
-/// One probe: which endpoint answered, and whether it saw another source than the client's own.
+/// Sends one probe; returns the endpoint that answered, and whether it saw another source than the client's own.
 fn one(
     client: &Client,
     own: IpAddr,
@@ -83,17 +83,17 @@ fn one(
     }
 }
 
-/// More than half of eleven.
+/// The majority of eleven probes.
 const MOST: u32 = 6;
 
-/// What a client met: the endpoints, and whether they saw another source than its own.
+/// Returns the outcome for a client: the endpoints, and whether they saw another source than its own.
 fn met(client: &Client, own: IpAddr, target: SocketAddr) -> String {
     let (mut endpoints, mut masqueraded) = (BTreeSet::new(), BTreeSet::new());
     for i in 0..8 {
         let protocol = if i % 2 == 0 { Protocol::Tcp } else { Protocol::Udp };
-        // Most of eleven count: a port that a masqueraded connection of the node happens to have, one in some hundred,
-        // is changed although nothing is masqueraded, and the random port of a masqueraded connection may be the one
-        // it had.
+        // The majority of eleven probes decides. The kernel changes a source port that a masqueraded connection of the
+        // node already has, about one in a few hundred, although nothing is masqueraded; and the random port of a
+        // masqueraded connection may be its original one.
         let mut tally = [0, 0];
         while tally.iter().all(|times| *times < MOST) {
             match one(client, own, protocol, target) {
@@ -117,7 +117,7 @@ fn holds(arguments: &[&str], changes: &[&[Cell]]) {
 pub fn holds_in(mut scene: Scene, arguments: &[&str], changes: &[&[Cell]]) {
     let [one, two, _] = scene.web_pods();
     scene.lab.route_external_through(&scene.lab.node_a).unwrap();
-    // What is not masqueraded is answered to the client itself, which must come through node-a again.
+    // The answers to connections that are not masqueraded go to the client itself, and must pass node-a again.
     let back = scene.lab.node_a.inside();
     let routes =
         format!("route add 203.0.113.0/24 via {}\nroute add 2001:db8:2::/64 via {}\n", back.v4, back.v6);
@@ -170,7 +170,7 @@ fn all_cells_with_masquerade_all() {
     holds(&["--cluster-cidr", CLUSTER_CIDR, "--masquerade-all"], &[&MASQUERADE_ALL]);
 }
 
-/// All connections to a ClusterIP are masqueraded; external addresses are as without a detector.
+/// All connections to a ClusterIP are masqueraded; external addresses behave as without a detector.
 #[test]
 fn all_cells_with_masquerade_all_and_without_a_detector() {
     let everybody: Vec<Cell> = WITH_DETECTOR
@@ -184,7 +184,7 @@ fn all_cells_with_masquerade_all_and_without_a_detector() {
     holds(&["--masquerade-all"], &[&WITHOUT_DETECTOR, &everybody]);
 }
 
-/// Other ways to know pods, another bit to remember them by: the same 27 cells (§6, §10).
+/// Other ways to recognise pods, and another masquerade bit: the same 27 cells (§6, §10).
 #[test]
 fn all_cells_with_pods_known_by_the_node_s_networks() {
     holds(&["--detect-local-mode", "NodeCIDR"], &[]);

@@ -1,5 +1,5 @@
-//! NodePort acceptance: behaviour.md §3, §14 invariants 3 and 10, the rows "ext→second node IP" of §12a. An
-//! address that comes or goes counts at once.
+//! NodePort acceptance: behaviour.md §3, §14 invariants 3 and 10, the rows "ext→second node IP" of §12a. New and
+//! removed addresses take effect at once.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::{
     scene::{Scene, wait_until},
 };
 
-/// What is promised.
+/// The promised time limit.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A host address within the networks answers within a second of its arrival, and no longer than that after it
-/// has gone; one outside of them is left alone.
+/// A host address within the networks answers within a second of its arrival, and stops within a second of its removal;
+/// an address outside of the networks is left alone.
 #[test]
 fn an_address_that_comes_or_goes_counts_within_a_second() {
     let mut scene = Scene::new();
@@ -27,7 +27,7 @@ fn an_address_that_comes_or_goes_counts_within_a_second() {
     let unlisted = Dual::new([172, 17, 0, 99], [0xfd00, 0x172, 0x17, 0, 0, 0, 0, 0x99]);
     let change = |verb: &str| {
         let nodad = if verb == "add" { " nodad" } else { "" };
-        // The second where the kernel does not take it as a source of what goes elsewhere.
+        // The second address is on `lo`, so that the kernel does not choose it as a source for other destinations.
         for (address, device) in [(listed, "eth1"), (unlisted, "lo")] {
             let (v4, v6) = (address.v4, address.v6);
             let commands =
@@ -36,7 +36,7 @@ fn an_address_that_comes_or_goes_counts_within_a_second() {
         }
     };
     let shell = scene.shell.client();
-    // The best times of addresses that came and of those that went; a busy machine may delay some of them.
+    // The best times for new and for removed addresses; a busy machine may delay some of them.
     let (mut came, mut gone) = (Duration::MAX, Duration::MAX);
     for round in 0.. {
         let is_prompt = came.max(gone) < SECOND;
@@ -51,7 +51,7 @@ fn an_address_that_comes_or_goes_counts_within_a_second() {
             for client in [scene.shell.client(), node.client()] {
                 assert_all_serve(&client, target, &["web-1", "web-2"], "the new address");
             }
-            // The node's own: nothing listens there at first.
+            // This address belongs to the node's own processes: nothing listens there at first.
             let target = unlisted.port(family, node_port(1));
             assert!(shell.tcp(target).is_refused(), "an address outside of the networks");
             let _server = node.serve(family, unlisted, Protocol::Tcp, node_port(1)).unwrap();

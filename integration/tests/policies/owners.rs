@@ -1,5 +1,5 @@
-//! Whose an address is: ClusterIPs, load balancer addresses and externalIPs that another Service lists, and ClusterIPs that
-//! are named as endpoints.
+//! The owner of an address: ClusterIPs, load balancer addresses and externalIPs that another Service lists, and
+//! ClusterIPs that are listed as endpoints.
 
 use portolan_integration::{Dual, Family, Protocol, Service, Slice};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn created(service: Service, at: &str) -> Service {
     service.with("/metadata/creationTimestamp", at)
 }
 
-/// The older Service `tool` of web-2, the younger `shop` of web-1.
+/// Returns Service `tool`, which is older than `shop`; `tool` has the pod web-2, `shop` has web-1.
 fn tool(scene: &Scene) -> Service {
     created(every_protocol(service("tool", scene.lab.cluster_ip(2)), None), "2024-01-01T00:00:00Z")
 }
@@ -66,7 +66,7 @@ fn a_cluster_ip_stays_with_its_service_when_others_list_it() {
             }
         }
     }
-    // While no Service has it, it is an address like others; and it is taken back at once.
+    // While it is no Service's ClusterIP, the address is like any other; its Service gets it back at once.
     scene.manifests.remove("shop.yaml").unwrap();
     let client = scene.shell.client();
     for family in Family::BOTH {
@@ -125,7 +125,7 @@ fn an_endpoint_that_is_a_cluster_ip_is_left_out() {
     scene.manifests.put("ranges.yaml", &[ranges]).unwrap();
     let back = scene.lab.cluster_ip(1);
     scene.put("back.yaml", &every_protocol(service("back", back), None), slices("back", &[&one]));
-    // One without a selector, with endpoints that were written by hand; `pod`, if given, beside them.
+    // A Service without a selector, with manual endpoints and, if given, `pod`.
     let front = |name: &str, n: u8, to: Dual, pod: Option<&portolan_integration::Pod>| {
         let service = service(name, scene.lab.cluster_ip(n)).port("http", Protocol::Tcp, 80);
         let slices = Family::BOTH.map(|family| {

@@ -31,7 +31,7 @@ fn an_unallocated_cluster_ip_is_silent_and_follows_the_objects_at_once() {
     let address = scene.lab.cluster_ip(77);
     let unallocated = |family| address.port(family, 80);
     for family in Family::BOTH {
-        // The router's answer, or the node's own: it goes where it would without Portolan.
+        // The router or the node answers, as it would without Portolan.
         assert_eq!(
             scene.shell.client().tcp(unallocated(family)),
             Answer::Unreachable,
@@ -49,7 +49,7 @@ fn an_unallocated_cluster_ip_is_silent_and_follows_the_objects_at_once() {
             assert_refuses(&client, wrong_port, "a wrong port of an allocated one");
         }
     }
-    // Another range, which this address is not in.
+    // Another range, which does not contain this address.
     ranges(&scene, &["10.96.0.0/26", "fd00:10:96::/122"]);
     for family in Family::BOTH {
         let target = unallocated(family);
@@ -64,7 +64,7 @@ fn an_unallocated_cluster_ip_is_silent_and_follows_the_objects_at_once() {
     }
 }
 
-/// `--service-cluster-ip-range` besides the objects, from the start.
+/// `--service-cluster-ip-range` applies besides the objects, from the start.
 #[test]
 fn the_flag_s_ranges_are_silent_besides_those_of_the_objects() {
     let mut scene = Scene::new();

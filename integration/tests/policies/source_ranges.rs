@@ -13,12 +13,12 @@ use crate::{
     scene::Scene,
 };
 
-/// The outside client with its usual address.
+/// Returns the outside client with its usual address.
 fn allowed(scene: &Scene, family: Family) -> Client {
     from(&scene.lab.client(), scene.lab.client_address().of(family))
 }
 
-/// An address of the outside client that no range has, while it is usually in one.
+/// Adds an address to the outside client that is in no range, unlike its usual address, and returns it.
 fn stranger(scene: &Scene) -> Dual {
     let stranger = Dual::new([203, 0, 113, 200], [0x2001, 0xdb8, 2, 0, 0, 0, 1, 0x200]);
     for family in Family::BOTH {
@@ -145,7 +145,7 @@ pub fn without_endpoints_the_allowed_are_refused_and_the_others_meet_silence_in(
     }
 }
 
-/// §12b "source ranges … clearing restores": and eTP=Local is filtered alike.
+/// §12b "source ranges … clearing restores"; eTP=Local is filtered in the same way.
 #[test]
 fn changed_ranges_apply_also_under_policy_local() {
     let mut scene = Scene::new();

@@ -1,4 +1,4 @@
-//! Endpoints that are not ready, terminate, or are published all the same: behaviour.md §4 (2 and 3), the rows
+//! Endpoints that are not ready, terminating, or published although not ready: behaviour.md §4 (2 and 3), the rows
 //! `ready L1,L2, term L3,L4(not serving), ready R5` of §12a.
 
 use portolan_integration::{Answer, Family, Pod};
@@ -16,7 +16,7 @@ fn conditions(ready: bool, serving: bool, terminating: bool) -> Value {
     json!({"conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
 }
 
-/// What the row says of the endpoints: ready, terminating but serving, terminating and not serving.
+/// Returns the conditions of a state: ready, terminating but serving, terminating and not serving.
 fn is(state: &str) -> Value {
     match state {
         "ready" => conditions(true, true, false),
@@ -26,8 +26,8 @@ fn is(state: &str) -> Value {
     }
 }
 
-/// A row: what each endpoint is, who serves the ClusterIP, who serves those outside. None is silence, the empty
-/// list a refusal.
+/// A row: its name, the state of each endpoint, the endpoints that serve the ClusterIP, and those that serve outside
+/// clients. `None` is silence, an empty list a refusal.
 type Row<'a> = (&'a str, [&'a str; 5], &'a [&'a str], Option<&'a [&'a str]>);
 
 const NAMES: [&str; 5] = ["L1", "L2", "L3", "L4", "R5"];
@@ -125,8 +125,8 @@ fn external_cluster_falls_back_to_the_terminating_endpoints_of_all_nodes() {
     );
 }
 
-/// §2: ready and terminating at once (publishNotReadyAddresses) is ready; not ready, serving and not
-/// terminating is never used.
+/// §2: an endpoint that is both ready and terminating (publishNotReadyAddresses) is ready; one that is not ready,
+/// serving and not terminating is never used.
 #[test]
 fn published_endpoints_are_ready_and_unready_ones_are_not_used() {
     let mut scene = Scene::new();
@@ -155,7 +155,7 @@ fn published_endpoints_are_ready_and_unready_ones_are_not_used() {
     }
 }
 
-/// §4 (2) applies to a Service whose slices come from its Pods, too: `publishNotReadyAddresses` of the Service.
+/// §4 (2) also applies to a Service whose slices are derived from its Pods: `publishNotReadyAddresses` of the Service.
 #[test]
 fn publish_not_ready_addresses_of_a_service_with_pods() {
     let mut scene = Scene::new();

@@ -27,7 +27,7 @@ fn zones(scene: &Scene, zones: [Option<&str>; 2]) {
     scene.manifests.put("nodes.yaml", &objects).unwrap();
 }
 
-/// Waits until node-a leads its pods to these and node-b itself to those.
+/// Waits until pods on node-a reach exactly the endpoints `here`, and node-b itself exactly those in `there`.
 fn wait_for(scene: &Scene, here: &[&str], there: &[&str], what: &str) {
     for family in Family::BOTH {
         let [(_, cluster_ip), ..] = targets(scene, 1, family);
@@ -38,7 +38,7 @@ fn wait_for(scene: &Scene, here: &[&str], there: &[&str], what: &str) {
 
 const ALL: [&str; 3] = ["web-1", "web-2", "web-3"];
 
-/// Zone hints, a zone that changes, a missing label, one endpoint without a hint.
+/// Zone hints, a changed zone, a missing label, and an endpoint without a hint.
 #[test]
 fn zone_hints_keep_traffic_in_the_zone_and_follow_the_node_s_label() {
     let mut scene = Scene::new();
@@ -59,7 +59,7 @@ fn zone_hints_keep_traffic_in_the_zone_and_follow_the_node_s_label() {
     wait_for(&scene, &ALL, &ALL, "one without a hint");
 }
 
-/// Node hints come before zone hints; a node that none names uses its zone.
+/// Node hints take precedence over zone hints; a node without node hints uses its zone.
 #[test]
 fn node_hints_come_before_zone_hints() {
     let mut scene = Scene::new();
@@ -81,7 +81,7 @@ fn node_hints_come_before_zone_hints() {
         &[(&one, node("node-b", "west")), (&two, node("node-b", "east")), (&three, node("node-c", "east"))],
     );
     wait_for(&scene, &["web-2", "web-3"], &["web-1", "web-2"], "none is for node-a, two are for its zone");
-    // An endpoint that dies takes the level with it.
+    // Without a ready endpoint for node-a, its zone hints apply.
     let dead = json!({"conditions": {"ready": false}, "hints": {"forNodes": [{"name": "node-a"}]}});
     let endpoints: [(&Pod, Value); 3] =
         [(&one, dead), (&two, node("node-b", "west")), (&three, node("node-b", "east"))];
@@ -89,7 +89,7 @@ fn node_hints_come_before_zone_hints() {
     wait_for(&scene, &["web-3"], &["web-2", "web-3"], "the endpoint for node-a is not ready");
 }
 
-/// §15 (7): Local sets ignore hints, short-circuited traffic obeys them.
+/// §15 (7): Local sets ignore hints, short-circuited traffic follows them.
 #[test]
 fn the_local_set_ignores_hints_and_short_circuited_traffic_obeys_them() {
     let mut scene = Scene::new();

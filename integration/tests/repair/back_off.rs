@@ -9,10 +9,10 @@ use portolan_integration::{Agent, eventually};
 
 use crate::scene::{PATIENCE, Scene, count_lines, wait_for_line};
 
-/// The line when repairs begin to wait.
+/// The log line when the back-off of repairs begins.
 const AGAIN: &str = "Our tables are changed again and again";
 
-/// Runs these nft commands this many times, and until repairs wait.
+/// Runs these nft commands at least this many times, until the back-off of repairs begins.
 fn change_repeatedly(scene: &Scene, agent: &Agent, times: usize, commands: &str) {
     let limit = Instant::now() + PATIENCE;
     for n in 0.. {
@@ -31,7 +31,7 @@ fn repairs_wait_longer_and_longer() {
     let scene = Scene::new();
     let agent = scene.run();
     let before = scene.tables();
-    // Undone or not: what comes next must find the element.
+    // The next round must find the element, whether the last change was undone or not.
     change_repeatedly(
         &scene,
         &agent,
@@ -42,7 +42,7 @@ fn repairs_wait_longer_and_longer() {
     let repairs = count_lines(&agent, "Repaired what another process changed");
     assert!((5..30).contains(&repairs), "{repairs} repairs of 60 changes: {}", agent.stderr());
     assert_eq!(count_lines(&agent, "again and again"), 1, "logged once");
-    // In the end everything is right: a repair waits for a minute at most.
+    // In the end everything is repaired: the back-off is at most a minute.
     assert!(eventually(PATIENCE, || scene.tables() == before).is_some(), "{}", agent.stderr());
 }
 

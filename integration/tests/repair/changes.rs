@@ -1,10 +1,10 @@
-//! Every way to change our tables, undone, and logged.
+//! Every kind of change of our tables by others is undone and logged.
 
 use portolan_integration::nft;
 
 use crate::scene::{Scene, count_lines, wait_for_line};
 
-/// Runs these commands; expects that they are undone, and that a line describes it like this.
+/// Runs these commands, and expects that their changes are undone and that a log line contains this description.
 #[track_caller]
 fn undone(commands: &str, said: &str) {
     let scene = Scene::new();
@@ -16,7 +16,7 @@ fn undone(commands: &str, said: &str) {
     assert!(line.starts_with('W'), "an operator should know: {line}");
 }
 
-/// The map's element of the first Service.
+/// The frontend element of the first Service.
 const FRONTEND: &str = "ip portolan frontends { 10.96.0.1 . tcp . 80";
 
 #[test]
@@ -71,7 +71,7 @@ fn a_flushed_chain() {
 
 #[test]
 fn a_deleted_chain() {
-    // What leads to a chain must go first.
+    // The elements and rules that lead to a chain must go first.
     undone(
         "delete element ip portolan classes { 1:2 }\nflush chain ip portolan cluster-2\n\
          delete chain ip portolan cluster-2\n",
@@ -109,7 +109,7 @@ fn a_counter_of_another_process() {
 fn changes_of_other_tables_are_ignored() {
     let scene = Scene::new();
     let agent = scene.run();
-    // The tables are there before the line that says so.
+    // The tables exist before the log line about them.
     wait_for_line(&agent, r#"cause="Start""#);
     for n in 0..20 {
         scene.nft(&format!(
@@ -117,7 +117,7 @@ fn changes_of_other_tables_are_ignored() {
              add table inet portolan {{ chain c {{ }}; }}\ndelete table inet portolan\n"
         ));
     }
-    // In order: when this is seen, everything before it was.
+    // Notifications come in order: when this change is seen, all earlier ones were.
     scene.expect_restored("delete table ip6 portolan");
     wait_for_line(&agent, r#"cause="Repair""#);
     assert_eq!(count_lines(&agent, r#"cause="Repair""#), 1, "{}", agent.stderr());

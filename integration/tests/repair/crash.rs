@@ -1,4 +1,4 @@
-//! The binary is killed at any moment: no connection fails, and the next one finishes what it began.
+//! The binary is killed at random moments: no connection fails, and the next process finishes its work.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -14,11 +14,11 @@ use crate::{
 };
 
 const ARGUMENTS: [&str; 2] = ["--cluster-cidr", CLUSTER_CIDR];
-/// At least so many changes, and so many kills meanwhile.
+/// The least number of changes, and of kills meanwhile.
 const CHANGES: u32 = 1_000;
 const KILLS: u32 = 10;
 
-/// Opens about 50 connections a second until it is stopped, and at least 50, each of which must be served.
+/// Opens about 50 connections a second until it is stopped, at least 50, and asserts that each is served.
 fn connect(client: &Client, target: std::net::SocketAddr, done: &AtomicBool) {
     let mut count = 0;
     while !done.load(Ordering::Relaxed) || count < 50 {
@@ -59,7 +59,7 @@ fn killed_at_random_moments_during_a_thousand_changes() {
         });
         while !changing.is_finished() {
             let agent = Agent::spawn(&scene.lab.node_a, scene.manifests.path(), &ARGUMENTS).unwrap();
-            // From before the first write to long after it.
+            // The moments range from before the first write to long after it.
             moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             thread::sleep(Duration::from_millis(20 + (moment >> 33) % 250));
             agent.kill().unwrap();

@@ -1,4 +1,4 @@
-//! What may go wrong around the reconciler.
+//! Faults around the reconciler.
 
 use std::fs;
 
@@ -36,7 +36,7 @@ fn repairs_need_no_file_descriptors() {
 #[test]
 fn node_ports_go_on_answering_when_addresses_cannot_be_read() {
     let scene = Scene::new();
-    // Without a Node object the addresses are the host's.
+    // Without a Node object the node's addresses are those of the host.
     scene.manifests.remove("nodes.yaml").unwrap();
     let agent = scene.run();
     let target = scene.lab.node_a.outside().port(portolan_integration::Family::V4, 30_081);
@@ -55,7 +55,7 @@ fn node_ports_go_on_answering_when_addresses_cannot_be_read() {
 #[test]
 fn a_start_without_file_descriptors_says_so() {
     let scene = Scene::new();
-    // Fewer, and no program starts; more, and this one does.
+    // With fewer descriptors no program starts; with more, this program does.
     for descriptors in 4..8 {
         let program = ["prlimit", &format!("--nofile={descriptors}")];
         let mut agent = Agent::spawn_by(&scene.lab.node_a, &program, scene.manifests.path(), &[]).unwrap();

@@ -1,7 +1,7 @@
-//! A Service that the kernel refuses, and all the others.
+//! A Service that the kernel refuses does not affect the others.
 //!
-//! No Service makes a kernel in good health refuse it. What stands in for one is another process that puts an element in
-//! the way of each commit, after the agent has read the kernel, and takes it away again.
+//! A healthy kernel refuses no Service. To simulate a refusal, another process adds a conflicting element before each
+//! commit, after the agent has read the kernel, and removes it afterwards.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use portolan_integration::{Agent, Commits, Family, Moment, Protocol, Slice, even
 
 use crate::scene::{PATIENCE, Scene, service, wait_for_line};
 
-/// What `/metrics` says of a figure.
+/// Returns the value of a metric in `/metrics`.
 fn figure(agent: &Agent, name: &str) -> Option<f64> {
     let page = agent.get(10249, "/metrics")?.body;
     page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// Has a stranger see to it that this element of ours is refused.
+/// Starts a stranger that makes the kernel refuse this element of ours.
 fn refuse(scene: &Scene, agent: &Agent, element: &'static str) -> Commits {
     let (namespace, mut is_there) = (scene.namespace().clone(), false);
     let attend = move |moment| match moment {
@@ -42,11 +42,11 @@ fn a_service_that_the_kernel_refuses_delays_no_other() {
     };
     quarantined(0.0);
     let address = |number| scene.lab.cluster_ip(number).port(Family::V4, 80);
-    // No other Service has the address, and so no connection is refused.
+    // A short timeout, because no other Service has the address, so that connections are not refused.
     let client = scene.pods[1].client().within(Duration::from_secs(1));
     let is_served = |number| client.tcp(address(number)).server() == Some("web-1");
 
-    // In one file, and so in one transaction: a Service that is refused, and one that is not.
+    // A refused Service and an accepted one, in one file and so in one transaction.
     let stranger = refuse(&scene, &agent, "ip portolan frontends { 10.96.0.7 . tcp . 80");
     let objects = |numbers: &[u8]| -> Vec<_> {
         let both = |number: &u8| {
@@ -65,12 +65,12 @@ fn a_service_that_the_kernel_refuses_delays_no_other() {
     quarantined(1.0);
     assert_eq!(figure(&agent, "portolan_quarantines_total"), Some(1.0));
 
-    // Others come and go meanwhile.
+    // Meanwhile other Services change.
     scene.manifests.put("more.yaml", &objects(&[9])).unwrap();
     eventually(PATIENCE, || is_served(9)).expect("a later one is programmed");
     assert!(!is_served(7), "{}", agent.stderr());
 
-    // The stranger is gone, and the Service changes: it is tried again.
+    // The stranger is gone, and the Service changes, so it is tried again.
     drop(stranger);
     let ports = service("s7", scene.lab.cluster_ip(7)).port("more", Protocol::Tcp, 81).object();
     scene.manifests.put("both.yaml", &[&objects(&[7, 8])[1..], &[ports]].concat()).unwrap();

@@ -1,8 +1,7 @@
-//! What others do to our tables is undone: the real binary, real kernels' tables, in namespaces of their own. And
-//! what else may go wrong around the reconciler: a Service that the kernel refuses, no file descriptors, a full
-//! disk.
+//! Changes of our tables by others are undone: the real binary and the real kernel's tables, in separate namespaces.
+//! Also other faults around the reconciler: a Service that the kernel refuses, no file descriptors, a full disk.
 //!
-//! These tests need root and say so without it.
+//! These tests need root, and report an error without it.
 
 mod back_off;
 mod changes;

@@ -1,4 +1,4 @@
-//! What others do to tables of their own costs nothing.
+//! Changes of other tables cost nothing.
 
 use std::{
     fmt::Write,
@@ -13,10 +13,10 @@ use crate::{
     scene::{PATIENCE, Scene, count_lines, wait_for_line},
 };
 
-/// Elements that the neighbour loads at once: more than a socket has room for notifications.
+/// The number of elements that the neighbour loads at once: more notifications than fit into a socket's buffer.
 const ELEMENTS: u32 = 200_000;
 
-/// A blocklist of addresses, as commands for nft.
+/// Returns nft commands that load a blocklist of addresses.
 fn blocklist() -> String {
     let mut commands = String::from("table ip blocklist { set addresses { type ipv4_addr; elements = {");
     for n in 0..ELEMENTS {
@@ -44,7 +44,7 @@ fn a_neighbour_that_loads_a_large_set_again_and_again_costs_no_reading() {
             }
             loads
         });
-        // An endpoint more, and one less.
+        // One endpoint more, or one less.
         for change in 0..12 {
             let endpoints = 3 + change % 2 + 1;
             scene.manifests.put("one.yaml", &objects(50_000, endpoints)).unwrap();
@@ -63,7 +63,7 @@ fn a_neighbour_that_loads_a_large_set_again_and_again_costs_no_reading() {
     });
     println!("{ELEMENTS} elements were loaded {} times beside 12 changes", loads.len());
     assert!(loads.len() > 2, "too few to show anything");
-    // The first reconcile reads; no other has a reason to.
+    // The first reconcile reads the tables; the others have no reason to.
     assert_eq!(count_lines(&agent, "full=true"), 1, "{}", agent.stderr());
 }
 

@@ -1,4 +1,4 @@
-//! Tables that belong to the binary.
+//! Tables that the binary owns.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::scene::{Scene, count_lines, wait_for_line};
 
 const OWNER: &str = "--table-owner";
 
-/// Our tables. Not as nft shows them: 1.0.6 does not know the flag that an owner leaves behind, and prints whatever
-/// is in memory there.
+/// Dumps our tables. nft 1.0.6 cannot list them: it does not know the flag that an owner leaves behind, and prints
+/// uninitialised memory.
 fn dump(scene: &Scene) -> Ruleset {
     scene.namespace().enter(|| Kernel::open().unwrap().dump("portolan").unwrap())
 }
 
-/// Whose they are, as another process sees it.
+/// Returns the owner of the tables, as another process sees it.
 fn ownership(scene: &Scene) -> BTreeMap<Family, Ownership> {
     scene.namespace().enter(|| Kernel::open().unwrap().ownership("portolan").unwrap())
 }
@@ -52,7 +52,7 @@ fn no_other_process_can_change_the_tables() {
     let (code, said) = command(&scene, "cleanup");
     assert_eq!(code, Some(1));
     assert!(said.contains("belongs to another process") && said.lines().count() == 1, "{said}");
-    // And it can change them itself.
+    // The owner itself can change the tables.
     let service = crate::scene::service("web", scene.lab.cluster_ip(9));
     scene.put("web", &service, &[&scene.pods[0]]);
     let target = scene.lab.cluster_ip(9).port(portolan_integration::Family::V4, 80);
@@ -75,7 +75,7 @@ fn the_tables_outlive_their_owner_and_the_next_takes_them_over() {
         changes.iter().filter(|line| !line.starts_with('#') && !line.starts_with("add table")).collect();
     assert!(objects.is_empty(), "nothing is written anew: {objects:#?}");
     again.terminate().unwrap();
-    // Without the option they are used as they are.
+    // Without the option, the agent uses the tables as they are.
     let open = scene.run();
     expect_both(&scene, Ownership::Orphan);
     assert_eq!(dump(&scene), before);

@@ -1,4 +1,4 @@
-//! The net below notifications: everything is compared once in a while.
+//! The fallback for lost notifications: a periodic comparison of everything.
 
 use crate::scene::{Scene, count_lines, wait_for_line};
 

@@ -1,4 +1,4 @@
-//! What a change costs depends on the change, not on how much there is.
+//! The cost of a change depends on the change, not on the number of Services.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ fn numbered(n: u16) -> [u8; 2] {
     n.to_be_bytes()
 }
 
-/// A Service and its slice with so many endpoints.
+/// Returns a Service and its slice with this number of endpoints.
 pub fn objects(n: u16, endpoints: u8) -> Vec<Value> {
     let [high, low] = numbered(n);
     let name = format!("many-{n}");
@@ -38,7 +38,7 @@ pub fn fill(manifests: &Manifests, services: u16) {
     manifests.put("one.yaml", &objects(50_000, 3)).unwrap();
 }
 
-/// The numbers of the reconcile that wrote something, in what the agent has said after so many bytes.
+/// Returns the fields of the last reconcile that wrote something, from the agent's log after this many bytes.
 fn write(agent: &Agent, after: usize) -> Option<BTreeMap<String, String>> {
     let stderr = agent.stderr();
     let said = stderr[after..].lines();
@@ -54,7 +54,7 @@ fn a_change_of_one_service_writes_the_same_beside_ten_and_beside_two_thousand() 
         let scene = Scene::new();
         fill(&scene.manifests, services);
         let agent = scene.run();
-        // A ready endpoint more, one less, and the last of its kind.
+        // One ready endpoint more, one less, and an endpoint count that no other Service has.
         let mut cost = Vec::new();
         for endpoints in [4, 3, 5] {
             let before = agent.stderr().len();
@@ -79,7 +79,7 @@ fn a_repair_of_one_element_reads_and_writes_the_same_beside_ten_and_beside_two_t
         let scene = Scene::new();
         fill(&scene.manifests, services);
         let agent = scene.run();
-        // A Service that is there in both cases; one of its endpoints, at its slot.
+        // A Service that exists in both cases, and one of its endpoints, at its slot.
         let (frontend, endpoint) = ("10.97.0.3 . tcp . 80", "10.97.0.3 . tcp . 80 . 0:1");
         let mut cost = Vec::new();
         for commands in [

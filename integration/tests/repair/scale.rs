@@ -10,7 +10,7 @@ use crate::{
     scene::{PATIENCE, Scene},
 };
 
-/// Flushes everything; gives the time from the flush to the repair, as another listener hears both.
+/// Flushes everything; returns the time from the flush to the repair, measured by another listener.
 fn flush(namespace: &Namespace) -> Duration {
     namespace.enter(|| {
         let mut monitor = Monitor::open("portolan").unwrap();
@@ -18,7 +18,7 @@ fn flush(namespace: &Namespace) -> Duration {
         assert!(status.success());
         let (limit, mut flushed) = (Instant::now() + PATIENCE, None);
         while Instant::now() < limit {
-            // What is lost is elements of the repair; its end is the generation.
+            // Notifications of the repair's elements may be lost; its generation marks the end.
             let Ok(Some(event)) = monitor.receive() else {
                 std::thread::sleep(Duration::from_micros(100));
                 continue;
@@ -33,7 +33,7 @@ fn flush(namespace: &Namespace) -> Duration {
     })
 }
 
-/// How long nft takes to load these rules: what this machine can do at the moment.
+/// Returns how long nft takes to load these rules, which shows the speed of this machine at the moment.
 fn loading(rules: &str) -> Duration {
     let namespace = Namespace::new("yardstick").unwrap();
     let start = Instant::now();
@@ -53,8 +53,8 @@ fn a_flush_of_a_thousand_services_is_undone_quickly() {
     times.sort();
     yardsticks.sort();
     println!("a flush at 1,000 Services is undone after {times:?}; nft loads them in {yardsticks:?}");
-    // A hundred milliseconds on a quiet machine with an optimised build; these are neither. On a machine that is slow
-    // beyond that, nft is slow as well: it takes some fifty milliseconds on a quiet one.
+    // It takes a hundred milliseconds on an idle machine with an optimised build; this is neither. On an even slower
+    // machine nft is slow as well, which takes about fifty milliseconds on an idle one.
     let limit = Duration::from_secs(2).max(40 * yardsticks[0]);
     assert!(times[0] < limit, "{times:?}, nft {yardsticks:?}");
     let restored = || scene.tables() == before;

@@ -1,4 +1,4 @@
-//! A node with the binary on it, and what is in its tables.
+//! A node with the running binary, and its tables.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use portolan_integration::{
 };
 use serde_json::Value;
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// The longest wait for anything that takes milliseconds on an idle machine.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
-/// A lab whose node-a has the pods `web-1` and `web-2`, and two Services of them, `web` and `api`.
+/// A lab whose node-a has the pods `web-1` and `web-2`, and two Services with these pods, `web` and `api`.
 pub struct Scene {
     pub lab: Lab,
     pub manifests: Manifests,
@@ -61,12 +61,12 @@ impl Scene {
         nft(self.namespace(), &["-f", "-"], commands).unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Our tables.
+    /// Returns our tables.
     pub fn tables(&self) -> Option<Vec<String>> {
         tables(self.namespace())
     }
 
-    /// Does these nft commands, and waits until our tables are what they were.
+    /// Runs these nft commands, and waits until our tables are the same as before.
     #[track_caller]
     pub fn expect_restored(&self, commands: &str) {
         let before = self.tables().expect("our tables");
@@ -82,13 +82,13 @@ impl Scene {
     }
 }
 
-/// A Service with port 80, over TCP.
+/// Returns a Service with port 80, over TCP.
 pub fn service(name: &str, cluster_ip: Dual) -> Service {
     Service::new(name, Family::BOTH.map(|family| cluster_ip.of(family))).port("http", Protocol::Tcp, 80)
 }
 
-/// Our tables as JSON, a line for each object; elements in order, since the kernel gives them in the order of
-/// their hashes. `None` if one of the tables is not there.
+/// Returns our tables as JSON, one line per object; elements are sorted, since the kernel returns them in the order of
+/// their hashes. `None` if one of the tables does not exist.
 pub fn tables(namespace: &Namespace) -> Option<Vec<String>> {
     let mut lines = Vec::new();
     for family in ["ip", "ip6"] {
@@ -104,7 +104,8 @@ pub fn tables(namespace: &Namespace) -> Option<Vec<String>> {
             lines.push(object.to_string());
         }
     }
-    // Chains, sets and rules made again come last; the order of rules within a chain matters, and stays.
+    // Recreated chains, sets and rules are listed last, so lines are sorted; the order of rules within a chain
+    // matters, and is kept.
     lines.sort_by_key(|line| if line.starts_with("{\"rule") { "r".to_owned() } else { line.clone() });
     let (rules, mut rest): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with("{\"rule"));
     let chain = |line: &String| {
@@ -117,7 +118,7 @@ pub fn tables(namespace: &Namespace) -> Option<Vec<String>> {
     Some(rest)
 }
 
-/// Waits until the agent has written this; gives the line.
+/// Waits until the agent has logged this text; returns the line.
 #[track_caller]
 pub fn wait_for_line(agent: &Agent, text: &str) -> String {
     let find = || agent.stderr().lines().find(|line| line.contains(text)).map(str::to_owned);
@@ -125,7 +126,7 @@ pub fn wait_for_line(agent: &Agent, text: &str) -> String {
     find().unwrap_or_else(|| panic!("no line with {text:?} in:\n{}", agent.stderr()))
 }
 
-/// How many lines have this.
+/// Returns how many log lines contain this text.
 pub fn count_lines(agent: &Agent, text: &str) -> usize {
     agent.stderr().lines().filter(|line| line.contains(text)).count()
 }

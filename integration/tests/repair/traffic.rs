@@ -1,4 +1,4 @@
-//! Clients while our tables are changed by others.
+//! Client connections while others change our tables.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! kube-proxy is replaced on a node, and comes back, while connections are opened all the time: none of them fails.
+//! kube-proxy is replaced on a node, and comes back, while connections are opened all the time: no connection fails.
 //!
-//! kube-proxy is its rules: they stay when it stops, so that its process does not matter. Needs root.
+//! Only kube-proxy's rules are used here: they stay when it stops, so its process does not matter. Needs root.
 
 use std::{
     net::SocketAddr,
@@ -15,13 +15,13 @@ use portolan_integration::{
 };
 use serde_json::{Value, json};
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// The longest wait for anything that takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// New connections a second of each place and family: 200 for each of three frontends.
+/// New connections per second from each place in each family: 200 for each of three frontends.
 const A_SECOND: u32 = 600;
-/// After each step so many more connections of each kind are answered before the next: a tenth of a second's.
+/// The number of connections of each kind that must be answered after each step: those of a tenth of a second.
 const MORE: u64 = 20;
-/// Source ports of the pod, the node and the client outside, which differ: masquerading needs no others.
+/// Source ports of the pod, the node and the client outside. They differ, so that masquerading need not change them.
 const PORTS: [Range<u16>; 3] = [2_000..23_000, 33_000..49_000, 49_000..65_000];
 const NODE_PORT: u16 = 30_080;
 const POD_PORT: u16 = 8080;
@@ -31,14 +31,14 @@ const CLEANUPS: usize = 20;
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// How kube-proxy has its rules.
+/// The mode of kube-proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Nftables,
     Iptables,
 }
 
-/// A Service of three pods, one of them on node-a, where the proxies take turns.
+/// A Service of three pods, one of them on node-a, where the proxies replace each other.
 struct Scene {
     lab: Lab,
     manifests: Manifests,
@@ -57,7 +57,7 @@ impl Scene {
         let shell = lab.node_a.pod("shell").unwrap();
         lab.route_external_through(&lab.node_a).unwrap();
         lab.count_untranslated().unwrap();
-        // A source port is used again after some five seconds.
+        // A source port is used again after about five seconds.
         for key in ["udp_timeout", "udp_timeout_stream", "tcp_timeout_syn_sent", "tcp_timeout_close"] {
             lab.node_a.namespace().sysctl(&format!("net/netfilter/nf_conntrack_{key}"), "2").unwrap();
         }
@@ -86,7 +86,7 @@ impl Scene {
         self.manifests.put("shop.yaml", &objects).unwrap();
     }
 
-    /// The Service, as kube-proxy knows it.
+    /// Returns the Service for kube-proxy's rules.
     fn proxied(&self, family: Family) -> ProxiedService {
         let (pods, services) = match family {
             Family::V4 => (CLUSTER_CIDR.split(',').next(), "10.96.0.0/16"),
@@ -105,7 +105,7 @@ impl Scene {
         }
     }
 
-    /// kube-proxy writes its rules.
+    /// Writes kube-proxy's rules.
     fn kube_proxy(&self) {
         for family in Family::BOTH {
             let service = self.proxied(family);
@@ -118,7 +118,7 @@ impl Scene {
         }
     }
 
-    /// kube-proxy's rules are removed, as the document says.
+    /// Removes kube-proxy's rules as documented.
     fn remove_kube_proxy(&self) {
         match self.mode {
             Mode::Nftables => self.portolan(&["cleanup", "--kube-proxy"]),
@@ -144,7 +144,7 @@ impl Scene {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// The places to send from, and for each family the Service.
+    /// Returns the clients: a pod on node-a, node-a itself, and one outside.
     fn places(&self) -> [Client; 3] {
         [self.shell.client(), self.lab.node_a.client(), self.lab.client()]
     }
@@ -161,7 +161,7 @@ impl Scene {
 /// The senders of all places and families.
 struct Senders(Vec<(String, Targets, Flows)>);
 
-/// Frontends: what they are called, and their addresses.
+/// Frontends with their names and addresses.
 type Targets = Vec<(&'static str, SocketAddr)>;
 
 impl Senders {
@@ -177,7 +177,7 @@ impl Senders {
         Self(senders)
     }
 
-    /// Waits until more connections of each kind were answered than now.
+    /// Waits until [`MORE`] more connections of each kind have been answered.
     fn wait_for_more(&self, step: &str) {
         let count = || self.0.iter().map(|(_, targets, flows)| flows.tally().fewest_answered(targets));
         let before: Vec<u64> = count().collect();
@@ -190,7 +190,7 @@ impl Senders {
     }
 }
 
-/// kube-proxy, then Portolan, then kube-proxy again.
+/// Runs kube-proxy, then Portolan, then kube-proxy again.
 fn replace_and_go_back(mode: Mode) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let scene = Scene::new(mode);
@@ -232,7 +232,7 @@ fn replace_and_go_back(mode: Mode) {
     senders.wait_for_more("kube-proxy beside Portolan");
     agent.terminate().unwrap();
     senders.wait_for_more("kube-proxy beside Portolan's rules");
-    // Again and again: a packet is on its way through the rules when they go in one of ten times.
+    // Many times: only in one of ten removals is a packet just passing the rules.
     for _ in 0..CLEANUPS {
         bursts.begin();
         scene.portolan(&["cleanup"]);

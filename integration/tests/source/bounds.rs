@@ -1,4 +1,4 @@
-//! What an answer may take: nothing grows without bound, and nothing goes on for ever.
+//! Bounds of answers: nothing grows without bound, and nothing takes forever.
 
 use std::{
     fs,
@@ -15,14 +15,14 @@ use crate::world::*;
 
 const SERVICES: Resource = Resource::Services;
 
-/// Of this process, which the server is in as well; in KiB.
+/// Returns the peak memory of this process, which includes the server, in KiB.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// A second list that is as this test wants it, and then one that is good.
+/// Runs a source whose second list is bad, and asserts that it then uses a good list.
 #[track_caller]
 fn survives(bad: impl IntoIterator<Item = Reply>, timing: Timing) -> World {
     let server = server_but_services();
@@ -52,7 +52,7 @@ fn a_line_without_an_end_is_given_up() {
     world.update();
     assert_eq!(world.service_names(), ["b"]);
     let after = peak();
-    // Twice: before the connection ends, the server may be far ahead.
+    // Twice the limit: before the connection ends, the server may be far ahead.
     assert!(after < before + (64 << 10), "{before} KiB, then {after}");
 }
 
@@ -65,7 +65,7 @@ fn an_item_without_an_end_is_given_up() {
     assert!(after < before + (64 << 10), "{before} KiB, then {after}");
 }
 
-/// Sixteen megabytes, in a few kilobytes.
+/// Sixteen megabytes compressed to a few kilobytes.
 #[test]
 fn an_item_without_an_end_is_given_up_compressed_as_well() {
     let before = peak();
@@ -91,7 +91,7 @@ fn a_token_that_repeats_is_not_followed() {
     assert_eq!(followed, 1, "{queries:#?}");
 }
 
-/// It sends something all the time, so that it is never silent.
+/// The list sends something all the time, so that it is never silent.
 #[test]
 fn a_list_that_drips_is_given_up() {
     let (drip, feed) =

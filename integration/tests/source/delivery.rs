@@ -1,4 +1,4 @@
-//! When the agent is sent what.
+//! The updates that the agent gets, and when.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ fn what_a_server_does_not_have_is_done_without() {
 fn a_node_that_is_refused_is_not_waited_for_as_long_as_one_that_may_come() {
     let server = quiet_server([Services, EndpointSlices, ServiceCidrs]);
     server.prepare(Nodes, (0..1000).map(|_| refused("Forbidden", 403)));
-    // Waiting for it would take half a minute.
+    // Waiting for the Node would take half a minute.
     let mut world = World::new(server, Timing { patience: Duration::ZERO, node: LONG, ..timing() });
     world.update();
     std::thread::sleep(Duration::from_millis(200));
@@ -48,7 +48,7 @@ fn a_node_that_is_refused_is_not_waited_for_as_long_as_one_that_may_come() {
 #[test]
 fn node_and_ranges_are_not_waited_for_for_ever() {
     let server = quiet_server([Services, EndpointSlices]);
-    // Nodes and ServiceCIDRs get no answer.
+    // Requests for Nodes and ServiceCIDRs get no answer.
     server.prepare(Nodes, []);
     server.prepare(ServiceCidrs, []);
     let timing = Timing { patience: SHORT, node: SHORT, ..timing() };
@@ -80,7 +80,7 @@ fn the_networks_of_pods_are_waited_for_where_they_are_needed() {
     feed.send(&event("MODIFIED", &node(10, &["10.1.2.0/24"])));
     world.update();
     assert_eq!(world.node.as_ref().unwrap().pod_cidrs, ["10.1.2.0/24".parse().unwrap()]);
-    // Afterwards nothing waits for them.
+    // Afterwards the source no longer waits for the networks.
     feed.send(&event("MODIFIED", &node(11, &[])));
     world.update();
 }
@@ -124,11 +124,11 @@ fn an_update_says_when_its_changes_began() {
     server.prepare(EndpointSlices, [list(EndpointSlices, 9, &[triggered(3, "10.0.0.1", old)]), watch]);
     let mut world = World::new(server, timing());
     assert_eq!(world.update().triggers, []);
-    // Began before the agent did.
+    // This change began before the agent started.
     feed.send(&event("MODIFIED", &triggered(10, "10.0.0.2", old)));
     assert_eq!(world.update().triggers, []);
     let at = jiff::Timestamp::now();
-    // Another time alone is no change.
+    // A different trigger time alone is not a change.
     feed.send(&event("MODIFIED", &triggered(11, "10.0.0.2", &at.to_string())));
     world.is_quiet();
     feed.send(&event("MODIFIED", &triggered(12, "10.0.0.3", &at.to_string())));
@@ -138,7 +138,7 @@ fn an_update_says_when_its_changes_began() {
     assert!(world.slices.is_empty());
 }
 
-/// Half of the objects have come, and then nothing: that is not news of the kind.
+/// Half of a list followed by nothing does not count as current data for its kind.
 #[test]
 fn a_list_that_hangs_is_no_news() {
     let server = server_but_services();

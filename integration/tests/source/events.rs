@@ -18,7 +18,7 @@ fn warning(reason: &'static str) -> Warning {
     }
 }
 
-/// The Events, when this holds.
+/// Waits until the Events meet this condition; returns them.
 #[track_caller]
 fn events(server: &ApiServer, condition: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     for _ in 0..3_000 {
@@ -64,14 +64,14 @@ fn a_warning_is_written_once_where_kubectl_finds_it() {
     let regarding =
         json!({"apiVersion": "v1", "kind": "Service", "namespace": "shop", "name": "web", "uid": "u-1"});
     assert_eq!(event["regarding"], regarding);
-    assert_eq!(event["note"].as_str().unwrap().len(), 1024, "the API takes no longer one");
-    // A Service that cannot be looked up has its Event all the same.
+    assert_eq!(event["note"].as_str().unwrap().len(), 1024, "the API's limit");
+    // An Event is also written for a Service that cannot be looked up.
     world.server.inject(Rule::always(Fault::Refuse(403, None)).of(Resource::Services));
     world.recorder.warn(warning("Other"));
     let written = events(&world.server, |events| events.len() == 2);
     let other = written.iter().find(|event| event["reason"] == "Other").unwrap();
     assert_eq!(other["regarding"]["uid"], Value::Null);
-    // By name, from the cache.
+    // The lookup is by name, from the server's cache.
     let lookup = world
         .server
         .requests()
@@ -92,7 +92,7 @@ fn a_warning_that_repeats_is_counted_in_its_event() {
     world.recorder.warn(warning("Refused"));
     let counted = events(&world.server, |events| !events[0]["series"].is_null());
     assert_eq!((counted.len(), &counted[0]["series"]["count"]), (1, &json!(4)));
-    // An Event that is gone is written anew.
+    // If the Event is gone, a new one is written.
     world.server.forget_events();
     sleep(Duration::from_millis(1_200));
     world.recorder.warn(warning("Refused"));

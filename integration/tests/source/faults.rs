@@ -1,4 +1,4 @@
-//! What goes wrong with watches and requests, and how it ends well.
+//! Faults of watches and requests, and the recovery from them.
 
 use std::{
     thread::sleep,
@@ -13,7 +13,7 @@ use crate::world::*;
 
 const SERVICES: Resource = Resource::Services;
 
-/// A world whose Services `a` and `b` were listed at version 9, and whose watch says what the test says.
+/// A world whose Services `a` and `b` were listed at version 9, with a watch whose events the test sends.
 fn listed(timing: Timing) -> (World, Feed) {
     let server = server_but_services();
     let (watch, feed) = Reply::lines([]).and_feed();
@@ -24,7 +24,7 @@ fn listed(timing: Timing) -> (World, Feed) {
     (world, feed)
 }
 
-/// The list after much has happened: `b` is another, `a` is gone, `c` is new.
+/// Returns a later list: `b` is changed, `a` is gone, `c` is new.
 fn afterwards() -> Reply {
     list(SERVICES, 50, &[service("b", 40, 81), service("c", 41, 80)])
 }
@@ -53,7 +53,7 @@ fn list_from(version: u64) -> String {
 fn a_watch_that_ends_goes_on_from_the_last_bookmark() {
     let (world, feed) = listed(timing());
     feed.send(&bookmark(20));
-    // So that it is not a watch that ends at once.
+    // So that the watch does not count as one that ends at once.
     sleep(Duration::from_millis(1_100));
     drop(feed);
     assert_eq!(world.query(SERVICES, 3), watch_from(20));
@@ -90,7 +90,7 @@ fn gone_as_an_answer_lists_anew_and_deletes() {
     check_afterwards(&mut world);
 }
 
-/// As load balancers answer while the control plane is away. What was known of the position holds.
+/// Load balancers answer like this while the control plane is away. The known position stays valid.
 #[test]
 fn a_gateways_answer_is_not_the_api_servers() {
     let (mut world, feed) = listed(timing());
@@ -108,7 +108,7 @@ fn a_gateways_answer_is_not_the_api_servers() {
     assert!(waits.skip(2).all(|wait| wait >= Duration::from_millis(5)), "{queries:#?}");
 }
 
-/// Each with something to say, so that it looks alive.
+/// Each watch sends a bookmark, so that it looks alive.
 #[test]
 fn watches_that_end_again_and_again_are_asked_for_more_and_more_slowly() {
     let timing =
@@ -116,13 +116,13 @@ fn watches_that_end_again_and_again_are_asked_for_more_and_more_slowly() {
     let (world, feed) = listed(timing);
     world.server.prepare(SERVICES, (20..60).map(|version| Reply::lines([bookmark(version)])));
     drop(feed);
-    // Half of 100 + 200 + 400 + 800 ms at least.
+    // At least half of 100 + 200 + 400 + 800 ms.
     let began = Instant::now();
     world.query(SERVICES, 7);
     assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
 }
 
-/// Not every server leaves out what it has nothing to say about.
+/// Some servers send nulls instead of omitting fields.
 #[test]
 fn a_reason_with_nulls_in_it_is_understood() {
     let (mut world, feed) = listed(timing());
@@ -134,11 +134,11 @@ fn a_reason_with_nulls_in_it_is_understood() {
     check_afterwards(&mut world);
 }
 
-/// However long the server was away: that it has forgotten what came before is no reason to wait.
+/// However long the server was away, a forgotten version is no reason to wait.
 #[test]
 fn after_an_outage_a_forgotten_version_is_made_up_for_at_once() {
     let mut waited = LONG;
-    // Waiting as after any other failure would take 1.28 s at least; a slow machine gets another chance.
+    // The back-off of any other failure would be at least 1.28 s; on a slow machine the test tries again.
     for _ in 0..5 {
         waited = waited.min(wait_before_the_list(8));
         if waited < Duration::from_secs(1) {
@@ -148,7 +148,7 @@ fn after_an_outage_a_forgotten_version_is_made_up_for_at_once() {
     panic!("{waited:?}");
 }
 
-/// How long after it has learnt that its version is forgotten, after so many failures, it lists.
+/// Returns the time from a watch that reports a forgotten version, after this many failures, to the next list.
 fn wait_before_the_list(failures: usize) -> Duration {
     let (mut world, feed) = listed(Timing { last_retry: LONG, ..timing() });
     world.server.prepare(SERVICES, (0..failures).map(|_| unavailable()));
@@ -161,7 +161,7 @@ fn wait_before_the_list(failures: usize) -> Duration {
     queries[failures + 3].0 - queries[failures + 2].0
 }
 
-/// Else every node would list again and again, as fast as it can.
+/// Otherwise every node would list again and again, as fast as possible.
 #[test]
 fn a_server_that_forgets_again_and_again_is_given_time() {
     let (mut world, feed) = listed(Timing {
@@ -182,13 +182,13 @@ fn a_server_that_forgets_again_and_again_is_given_time() {
     world.update();
 }
 
-/// The server refuses a list that is not older than a version that it has not reached.
+/// The server refuses a list from a version that it has not reached.
 #[test]
 fn a_list_that_is_older_than_what_is_known_is_believed() {
     let (mut world, feed) = listed(timing());
     let mut too_large = status(504, "Timeout", "Timeout: Too large resource version: 9, current: 2");
     too_large["details"] = json!({"causes": [{"reason": "ResourceVersionTooLarge"}]});
-    // All of it is older than what is known.
+    // The whole list is older than the known state.
     let before = list(SERVICES, 2, &[service("a", 1, 79)]);
     let (watch, more) = Reply::lines([]).and_feed();
     world.server.prepare(SERVICES, [Reply::refuse(&too_large), before, watch]);
@@ -202,7 +202,7 @@ fn a_list_that_is_older_than_what_is_known_is_believed() {
     assert_eq!(world.service_names(), ["a", "b"]);
 }
 
-/// An event or a bookmark that is older than the position: history was replaced, or the server is not to be trusted.
+/// An event or a bookmark is older than the position: history was replaced, or the server cannot be trusted.
 #[test]
 fn what_is_older_than_the_position_leads_to_a_list() {
     for late in [event("MODIFIED", &service("a", 8, 99)), event("DELETED", &service("b", 8, 80)), bookmark(8)]
@@ -268,7 +268,7 @@ fn a_server_is_left_alone_for_as_long_as_it_asks() {
     let refusal = Reply::text("Too many requests, please try again later.");
     server.prepare(SERVICES, [refusal.with_status(429).with_header("retry-after", "3")]);
     server.prepare(SERVICES, [afterwards(), quiet()]);
-    // Longer than it would wait by itself.
+    // Longer than the source's own back-off.
     let mut world = World::new(server, Timing { last_retry: SHORT, ..timing() });
     world.update();
     let queries = world.queries(SERVICES);
@@ -297,7 +297,7 @@ fn refusals_are_waited_out_however_many() {
     assert!(world.services.is_empty());
 }
 
-/// Where the server is not ready after a restart, it refuses for a moment: the first kind that is answered wakes the others.
+/// After a restart the server refuses requests for a moment: the first kind that gets an answer wakes the others.
 #[test]
 fn a_kind_that_is_answered_wakes_the_others() {
     let prompt = (0..5).any(|_| {
@@ -308,7 +308,7 @@ fn a_kind_that_is_answered_wakes_the_others() {
             server.prepare(kind, (0..7).map(|_| unavailable()));
             server.prepare(kind, [denied()]);
         }
-        // From here on Services are answered, and slices would be.
+        // From here on requests for Services succeed, and requests for slices would.
         server.prepare(SERVICES, [denied(), list(SERVICES, 9, &[]), quiet()]);
         server.prepare(Resource::EndpointSlices, (0..2).map(|_| denied()));
         server.prepare(Resource::EndpointSlices, [list(Resource::EndpointSlices, 9, &[]), quiet()]);
@@ -342,7 +342,7 @@ fn an_unusable_object_stays_what_it_was_and_others_are_served() {
     let update = world.update();
     assert_eq!(update.changes.len(), 1, "{update:?}");
     assert_eq!(world.service_names(), ["a", "b", "c"]);
-    // In a list, too.
+    // The same applies to a list.
     world.server.prepare(SERVICES, [list(SERVICES, 50, &[broken(20), service("b", 4, 80)]), quiet()]);
     feed.send(&event("ERROR", &expired()));
     world.update();

@@ -1,4 +1,4 @@
-//! How everything is listed, in one piece or in pages; and what is not a list.
+//! Lists in one piece and in pages, and answers that are not lists.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const LISTED: &str = "limit=500&resourceVersion=0";
 fn nothing_is_sent_before_services_and_slices_are_listed() {
     let server = server();
     let (reply, services) = Reply::text("").and_feed();
-    // Already a change, but not one that may be sent alone.
+    // This change must not be sent alone.
     server.prepare(SERVICES, [reply, Reply::lines([added(&service("api", 10, 443))]).and_wait()]);
     let (reply, slices) = Reply::text("").and_feed();
     server.prepare(Resource::EndpointSlices, [reply, quiet()]);
@@ -34,7 +34,7 @@ fn nothing_is_sent_before_services_and_slices_are_listed() {
     world.is_quiet();
     drop(slices);
 
-    // Everything at once, but for what is still under way.
+    // Everything at once, except what is still in transit.
     let update = world.update();
     assert!(update.changes.len() >= 4, "{update:?}");
     world.update_until(|world| world.service_names() == ["api", "web"]);
@@ -63,7 +63,7 @@ fn nothing_is_sent_before_services_and_slices_are_listed() {
         assert_eq!(world.query(resource, 1), LISTED);
         world.query(resource, 2);
     }
-    // Not all end at the same time.
+    // The watches do not all end at the same time.
     let requests = world.server.requests();
     let timeouts = requests.iter().filter_map(|request| request.query.get("timeoutSeconds"));
     let seconds: Vec<u32> = timeouts.map(|seconds| seconds.parse().unwrap()).collect();
@@ -80,7 +80,7 @@ fn with_a_proxy_name_only_its_services_are_asked_for() {
     assert_eq!(request.query["labelSelector"], "service.kubernetes.io/service-proxy-name=mesh");
 }
 
-/// A list of two pages, as a server without a cache gives them.
+/// Prepares a list of two pages, as a server without a watch cache sends it.
 fn pages(server: &ApiServer) {
     let mut page = service_list(7, &[service("api", 3, 80), json!({"metadata": {"name": "NO NAME"}})]);
     page["metadata"]["continue"] = json!("a b");
@@ -116,7 +116,7 @@ fn a_list_in_pages_is_read() {
     check_pages(World::new(server, timing()), &[]);
 }
 
-/// As a server sends long ones: in one piece from its cache, compressed.
+/// A server sends long lists in one piece from its cache, compressed.
 #[test]
 fn a_compressed_list_is_read() {
     let text = service_list(7, &[service("web", 4, 80)]).to_string();
@@ -149,12 +149,12 @@ fn everything_is_listed_anew_only_if_that_is_asked_for() {
         let lists: Vec<String> = queries.filter(|query| !query.contains("watch=")).collect();
         assert_eq!(lists[0], LISTED);
         assert_eq!(lists.len() > 1, relist.is_some(), "{lists:#?}");
-        // From the server's cache.
+        // The lists come from the server's cache.
         assert!(lists.iter().all(|query| query.contains("resourceVersion=")), "{lists:#?}");
     }
 }
 
-/// Old servers read a list with a limit and a version from etcd.
+/// Old servers answer a list with a limit and a version from etcd.
 #[test]
 fn a_later_list_has_no_limit() {
     let server = server_but_services();
@@ -176,7 +176,7 @@ fn a_token_that_expired_begins_the_list_anew() {
     page["metadata"]["continue"] = json!("x");
     let expired = status(410, "Expired", "The provided continue parameter is too old");
     server.prepare(SERVICES, [Reply::json(&page), Reply::refuse(&expired)]);
-    // The newest then, which does no harm.
+    // The new list is the newest state, which does no harm.
     let mut page = service_list(7, &[service("api", 3, 80)]);
     page["metadata"]["continue"] = json!("a b");
     server.prepare(SERVICES, [Reply::json(&page), list(SERVICES, 7, &[service("web", 4, 80)]), quiet()]);
@@ -197,7 +197,7 @@ fn a_list_that_breaks_off_is_not_taken_for_one() {
     check_pages(World::new(server, timing()), &[LISTED, LISTED]);
 }
 
-/// Everything that a list may be instead of a list: nothing goes, and the list that is one is taken up.
+/// Every kind of answer that is not a list: no object is deleted, and the next valid list is used.
 #[test]
 fn what_is_not_a_list_deletes_nothing() {
     let of = |items: Value| {
@@ -244,7 +244,7 @@ fn what_is_not_a_list_deletes_nothing() {
     assert_eq!(world.service_names(), ["a", "b"]);
     feed.send(&event("ERROR", &expired()));
     world.update();
-    assert_eq!(world.service_names(), ["b"], "by the list that is one, and by nothing before it");
+    assert_eq!(world.service_names(), ["b"], "deleted by the valid list, and by no answer before it");
 }
 
 #[test]

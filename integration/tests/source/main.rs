@@ -1,7 +1,8 @@
-//! The cluster source of the agent against the test API server: what the agent is sent, whatever the server answers.
+//! The cluster source of the agent against the test API server: the updates that the agent gets for any answers of the
+//! server.
 //!
-//! Answers are prepared one by one, or given by the server itself; each test has a namespace of its own. They need root
-//! and say so without it.
+//! A test prepares answers one by one, or the server itself answers; each test has its own namespace. The tests need
+//! root, and report an error without it.
 
 mod bounds;
 mod delivery;

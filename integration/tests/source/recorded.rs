@@ -1,4 +1,4 @@
-//! The source reads what a real API server answered, byte for byte.
+//! The source reads recorded answers of a real API server, byte for byte.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::world::*;
 
 use Resource::{EndpointSlices, Services};
 
-/// The answer as it was, of a watch with all its lines at once.
+/// Returns the recorded answer; all lines of a watch come at once.
 fn recorded(name: &str) -> Reply {
     let recording = Recording::named(name);
     let reply = if recording.is_protobuf() {
@@ -46,7 +46,7 @@ fn names(list: &str) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// The parameter `resourceVersion` of a request.
+/// Returns the parameter `resourceVersion` of a request.
 fn version(query: &str) -> Option<&str> {
     query.split('&').find_map(|parameter| parameter.strip_prefix("resourceVersion="))
 }
@@ -118,11 +118,11 @@ fn a_watch_that_ends_and_a_version_that_is_forgotten_are_read() {
     let mut world = World::new(server, timing());
     world.update_until(|world| !world.slices.is_empty());
     assert_eq!(world.slices.keys().map(|name| &*name.name).collect::<Vec<_>>(), ["recorded-1-a"]);
-    // The watch ended after a bookmark; from there nothing is known any more.
+    // The watch ended after a bookmark, whose version the server has forgotten.
     let queries = [3, 4].map(|number| world.query(EndpointSlices, number));
     assert_eq!(queries.each_ref().map(|query| version(query)), [Some("11568"); 2], "{queries:?}");
     assert!(queries[0].contains("watch=true") && !queries[1].contains("watch=true"), "{queries:?}");
-    // What is listed then is empty, which counts if it is so twice.
+    // The next list is empty, which takes effect only the second time.
     world.query(EndpointSlices, 5);
     assert!(!world.slices.is_empty());
 }
@@ -139,7 +139,7 @@ fn the_events_of_a_watch_are_read() {
     assert_eq!(world.slices.len(), 1);
 }
 
-/// From a version that it has not reached, a real server refuses to list, and is silent to a watch.
+/// For a version that it has not reached, a real server refuses a list, and sends nothing to a watch.
 #[test]
 fn a_version_that_the_server_has_not_reached_is_dropped() {
     let (mut world, feed) = listed();
@@ -161,7 +161,7 @@ fn a_version_that_the_server_has_not_reached_is_dropped() {
 
     let server = quiet_server([Services, Resource::Nodes, Resource::ServiceCidrs]);
     server.prepare(EndpointSlices, [list(EndpointSlices, 99_999_999, &[]), quiet()]);
-    // It is silent to the watch, until what it is at is verified.
+    // The server sends nothing to the watch, until the source verifies the position.
     server.prepare_exact(EndpointSlices, recorded("list-future-version-exact"));
     server.prepare(EndpointSlices, [one(), quiet()]);
     let mut world = World::new(server, Timing { idle: Duration::from_millis(500), ..timing() });
@@ -169,7 +169,7 @@ fn a_version_that_the_server_has_not_reached_is_dropped() {
     assert_eq!(world.query(EndpointSlices, 3), "limit=500");
 }
 
-/// Whatever the refusal: nothing goes, and once the server lists, what it lists is there.
+/// Whatever the refusal, no object is deleted, and the next list is used.
 #[test]
 fn every_refusal_is_survived() {
     let refusals: Vec<_> = Recording::all().into_iter().filter(|recording| recording.status >= 400).collect();

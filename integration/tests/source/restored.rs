@@ -17,7 +17,7 @@ fn stored(name: &str, port: u16) -> Value {
     })
 }
 
-/// Something that the source does not watch for: versions move on.
+/// Writes an object that the source does not watch, so that the server's version increases.
 fn move_on(server: &ApiServer, versions: usize) {
     let node = || json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "another"}});
     server.put_all((0..versions).map(|_| node()));
@@ -33,7 +33,7 @@ fn world(timing: Timing) -> World {
     world
 }
 
-/// The lists of Services, but for those that verify a position.
+/// Returns the number of lists of Services, without those that verify a position.
 fn lists(world: &World) -> usize {
     world.queries(SERVICES).iter().filter(|(_, query)| !query.contains("watch=")).count()
 }
@@ -48,7 +48,7 @@ fn a_server_that_has_not_reached_what_is_known_is_found_at_once() {
     world.update_until(|world| world.port("a") == 80);
 }
 
-/// So that no version shows what was lost: that `a` was changed, `b` deleted and `c` created.
+/// No version shows what was lost: that `a` was changed, `b` deleted and `c` created.
 #[test]
 fn a_server_that_has_passed_what_is_known_is_found() {
     let mut world = world(timing());
@@ -60,13 +60,13 @@ fn a_server_that_has_passed_what_is_known_is_found() {
     world.server.stop();
     world.server.restore_and(&backup, |server| move_on(server, 400)).unwrap();
     world.update_until(|world| world.service_names() == ["a", "b"] && world.port("a") == 80);
-    // It goes on from there.
+    // Later changes arrive as well.
     world.server.put(stored("d", 80));
     world.update_until(|world| world.service_names() == ["a", "b", "d"]);
 }
 
-/// The last that happened to a kind may have been before the backup: another kind finds what its own position does not
-/// show.
+/// The last change of a kind may have been before the backup, so that its own position shows nothing: another kind
+/// detects the loss.
 #[test]
 fn what_one_kind_finds_concerns_all() {
     let mut world = world(timing());
@@ -92,7 +92,7 @@ fn what_one_kind_finds_concerns_all() {
     }
 }
 
-/// What is verified is that nothing was lost: then nothing is listed.
+/// If the position is verified, nothing was lost, and nothing is listed.
 #[test]
 fn a_server_that_was_restarted_costs_no_list() {
     let mut world = world(timing());
@@ -117,7 +117,7 @@ fn a_server_that_was_restarted_costs_no_list() {
     );
 }
 
-/// A real server is silent to a watch from a version that it has not reached.
+/// A real server sends nothing to a watch from a version that it has not reached.
 #[test]
 fn a_watch_that_is_silent_is_verified() {
     let mut world = world(Timing { idle: Duration::from_secs(1), ..timing() });

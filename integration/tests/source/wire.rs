@@ -1,4 +1,4 @@
-//! What goes over the wire: connections, and what they carry.
+//! Connections to the API server, and the requests and answers on them.
 
 use std::{thread::sleep, time::Duration};
 
@@ -34,7 +34,7 @@ fn listed(server: ApiServer, timing: Timing) -> World {
     world
 }
 
-/// How many watches there have been.
+/// Returns how many watches there have been.
 fn watches(world: &World) -> usize {
     world.server.requests().iter().filter(|request| request.verb == Verb::Watch).count()
 }
@@ -45,7 +45,7 @@ fn a_node_has_one_connection() {
     assert_eq!((watches(&world), world.server.connections()), (4, 1));
     world.server.put(stored("b", 80));
     world.update_until(|world| world.services.len() == 101);
-    // After it broke, too.
+    // The same after the connection broke.
     world.server.drop_connections().unwrap();
     world.server.put(stored("c", 80));
     world.update_until(|world| world.services.len() == 102);
@@ -66,17 +66,17 @@ fn a_server_without_http2_is_served_over_http1() {
     world.update_until(|world| world.services.len() == 101);
 }
 
-/// As kube-apiserver asks now and then, so that connections spread over all servers.
+/// kube-apiserver sends this from time to time, so that connections spread over all servers.
 #[test]
 fn a_server_that_asks_to_leave_costs_no_position_and_no_list() {
     let watch = Duration::from_secs(4);
     let mut world = listed(filled_server(), Timing { watch, ..timing() });
     world.server.retire_connections().unwrap();
-    // The watches go on where they are.
+    // The running watches continue on the old connection.
     world.server.put(stored("b", 80));
     world.update_until(|world| world.services.len() == 101);
     assert_eq!(world.server.connections(), 1);
-    // When they end, the next go to the other server.
+    // When they end, the next watches go to the other server.
     while world.server.connections() < 2 || watches(&world) < 8 {
         sleep(Duration::from_millis(10));
     }
@@ -86,7 +86,7 @@ fn a_server_that_asks_to_leave_costs_no_position_and_no_list() {
     assert_eq!(lists.count(), 1, "{:#?}", world.server.requests());
 }
 
-/// Objects of every kind, with every field that means something.
+/// Returns objects of every kind, with every field that the source reads.
 fn rich() -> Vec<Value> {
     vec![
         json!({
@@ -143,7 +143,7 @@ fn rich() -> Vec<Value> {
     ]
 }
 
-/// What a source knows of them, from a server that this is done to first.
+/// Returns a world that has read these objects, after `prepare` has changed the server.
 fn known(prepare: impl FnOnce(&ApiServer)) -> World {
     let server = server();
     server.put_all(rich());

@@ -1,4 +1,4 @@
-//! A source that watches a server, and what the agent would know.
+//! A source that watches a server, and the objects that the agent would know.
 
 use std::{
     collections::BTreeMap,
@@ -22,13 +22,13 @@ use portolan_integration::{ApiServer, Namespace, Reply, Resource};
 use portolan_rules::model::{self, ObjectName};
 use serde_json::{Value, json};
 
-/// Long enough for any machine; reached only by a test that fails.
+/// Long enough for any machine; only a failing test waits so long.
 pub const LONG: Duration = Duration::from_secs(30);
 
-/// Long enough for what comes at once on an idle machine; what must be waited out takes no less.
+/// Long enough for anything that is immediate on an idle machine; also a timeout that must expire in a test.
 pub const SHORT: Duration = Duration::from_secs(2);
 
-/// Times of a test: short where a failure is to be waited out, long where it is not the matter.
+/// The timing of a test: short where a test waits for a timeout, long otherwise.
 pub fn timing() -> Timing {
     Timing {
         first_retry: Duration::from_millis(10),
@@ -40,13 +40,13 @@ pub fn timing() -> Timing {
     }
 }
 
-/// A server in a namespace of its own.
+/// Starts a server in its own namespace.
 pub fn server() -> ApiServer {
     let namespace = Namespace::new("source").unwrap_or_else(|error| panic!("{error}"));
     ApiServer::start(&namespace, ([127, 0, 0, 1], 6443).into()).unwrap()
 }
 
-/// A server where these are there, empty and quiet.
+/// Starts a server with empty lists and quiet watches of these resources.
 pub fn quiet_server<const N: usize>(resources: [Resource; N]) -> ApiServer {
     let server = server();
     for resource in resources {
@@ -55,12 +55,12 @@ pub fn quiet_server<const N: usize>(resources: [Resource; N]) -> ApiServer {
     server
 }
 
-/// A server where everything but Services is there, empty and quiet.
+/// Starts a server with empty lists and quiet watches of all resources but Services.
 pub fn server_but_services() -> ApiServer {
     quiet_server([Resource::EndpointSlices, Resource::Nodes, Resource::ServiceCidrs])
 }
 
-/// Options of a node.
+/// Returns the options of a node.
 pub fn options(timing: Timing) -> Options {
     Options {
         node_name: "n1".into(),
@@ -93,14 +93,14 @@ impl World {
         Self::with_settings(server, options, ApiSettings::default())
     }
 
-    /// With the server's kubeconfig in place of that of the settings.
+    /// Creates a world with the server's kubeconfig in place of the one in the settings.
     pub fn with_settings(server: ApiServer, options: Options, settings: ApiSettings) -> Self {
         let api = ApiSettings { kubeconfig: Some(server.kubeconfig()), ..settings };
         let (agent, inbox) = queue(Health::default());
         let (recorder, warnings) = Recorder::new();
         let health = Health::default();
         let shared = health.clone();
-        // Its thread is in the namespace of the one that starts it.
+        // The source's thread is in the namespace of the thread that starts it.
         let start = move || Cluster::new(&api, options)?.start(shared, &Metrics::default(), warnings, agent);
         server.namespace().enter(start).unwrap_or_else(|error| panic!("{error}"));
         Self {
@@ -115,7 +115,7 @@ impl World {
         }
     }
 
-    /// What comes next.
+    /// Waits for the next update, and applies it.
     #[track_caller]
     pub fn update(&mut self) -> Update {
         let events = self.inbox.recv_timeout(LONG);
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// Takes what comes until this holds.
+    /// Applies updates until this condition is met.
     #[track_caller]
     pub fn update_until(&mut self, condition: impl Fn(&Self) -> bool) {
         while !condition(self) {
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Nothing comes, however long one waits.
+    /// Asserts that no update comes.
     #[track_caller]
     pub fn is_quiet(&mut self) {
         sleep(Duration::from_millis(200));
@@ -167,8 +167,8 @@ impl World {
         self.services[&ObjectName::new("default", name)].ports[0].port
     }
 
-    /// The parameters of the requests for a resource so far, sorted, but for `timeoutSeconds` and the selectors; and when
-    /// they came. Requests that verify a position are left out.
+    /// Returns the sorted parameters of the requests for a resource so far, without `timeoutSeconds` and the
+    /// selectors, and the times of the requests. Requests that verify a position are left out.
     pub fn queries(&self, resource: Resource) -> Vec<(Instant, String)> {
         let requests = self.server.requests().into_iter().filter(|it| it.resource == Some(resource));
         let requests =
@@ -181,7 +181,7 @@ impl World {
         requests.map(|request| (request.at, query(&request.query))).collect()
     }
 
-    /// Waits for so many requests for a resource; gives the last of them.
+    /// Waits for this number of requests for a resource; returns the last one.
     #[track_caller]
     pub fn query(&self, resource: Resource, number: usize) -> String {
         let began = Instant::now();
@@ -241,7 +241,7 @@ pub fn status(code: u16, reason: &str, message: &str) -> Value {
     })
 }
 
-/// A text, compressed.
+/// Compresses a text.
 pub fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(text).unwrap();
@@ -252,17 +252,17 @@ pub fn expired() -> Value {
     status(410, "Expired", "too old resource version: 9 (30)")
 }
 
-/// A list of Services.
+/// Returns a list of Services.
 pub fn service_list(version: u64, items: &[Value]) -> Value {
     document(Resource::Services, version, items)
 }
 
-/// A list of a kind.
+/// Returns the answer with a list of a kind.
 pub fn list(resource: Resource, version: u64, items: &[Value]) -> Reply {
     Reply::json(&document(resource, version, items))
 }
 
-/// The document of a list.
+/// Returns the document of a list.
 pub fn document(resource: Resource, version: u64, items: &[Value]) -> Value {
     json!({
         "kind": format!("{}List", resource.kind()), "apiVersion": resource.version(),
@@ -270,7 +270,7 @@ pub fn document(resource: Resource, version: u64, items: &[Value]) -> Value {
     })
 }
 
-/// A watch in which nothing happens.
+/// Returns a watch without events.
 pub fn quiet() -> Reply {
     Reply::lines([]).and_wait()
 }
