@@ -117,7 +117,7 @@ fn a_server_whose_certificate_is_its_own_authority_is_explained() {
     });
     let kubeconfig = scene.server.kubeconfig();
     let agent = Agent::spawn_in_cluster(&scene.lab.node_a, &kubeconfig, &ARGUMENTS).unwrap();
-    wait_until("it says why", || {
+    wait_until("the agent reports the reason", || {
         agent.stderr().contains("the API server's certificate is that of a certificate authority (CA:TRUE)")
     });
 }
@@ -145,7 +145,7 @@ fn a_server_that_is_not_checked_is_said_once_in_words() {
         "{log}"
     );
     assert!(!log.contains("cert bypassed"), "{log}");
-    assert!(log.contains("Reconciled"), "our own lines are there: {log}");
+    assert!(log.contains("Reconciled"), "the agent's own lines are missing: {log}");
     for other in ["pool.rs", "http.rs", "tls.rs"] {
         assert!(!log.contains(&format!(" {other}:")), "{other}: {log}");
     }

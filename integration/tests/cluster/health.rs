@@ -44,7 +44,7 @@ fn load_balancers_leave_a_node_that_is_about_to_go() {
         let metrics = agent.get(10249, "/metrics").unwrap().body;
         assert!(metrics.contains(&format!("\nportolan_node_eligible {}\n", u8::from(eligible))), "{what}");
     }
-    wait_until("it is said that it stays", || agent.stderr().matches("Node is eligible").count() == 2);
+    wait_until("the node is eligible again", || agent.stderr().matches("Node is eligible").count() == 2);
     let log = agent.stderr();
     for (line, times) in [("Node is being removed", 2), ("Node is eligible", 2), ("There is no Node", 0)] {
         assert_eq!(log.matches(line).count(), times, "{line}: {log}");
@@ -55,15 +55,15 @@ fn load_balancers_leave_a_node_that_is_about_to_go() {
 fn a_name_that_no_node_has_is_said() {
     let scene = Scene::new();
     let agent = scene.run_with(&["--hostname-override=node-z"]);
-    assert_eq!(ask(&agent, "/readyz").0, 200, "Services work all the same");
+    assert_eq!(ask(&agent, "/readyz").0, 200, "Services work without the Node");
     assert_eq!(agent.healthz(), Some(503));
     let line = r#"check --hostname-override" node="node-z""#;
-    wait_until("it is said", || agent.stderr().contains(line));
+    wait_until("the missing Node is reported", || agent.stderr().contains(line));
     let mut node = scene.lab.node_a.object();
     node["metadata"]["name"] = json!("node-z");
     scene.server.put(node);
     wait_until("the node joins", || agent.healthz() == Some(200));
-    wait_until("that is said, too", || agent.stderr().contains("Node is eligible"));
+    wait_until("the new Node is reported", || agent.stderr().contains("Node is eligible"));
     assert_eq!(agent.stderr().matches(line).count(), 1, "once");
 }
 

@@ -51,7 +51,7 @@ fn a_restart_keeps_what_there_is_until_the_node_says_its_networks() {
     node["spec"] = json!({});
     scene.server.put(node);
     let agent = run();
-    wait_until("it says what it waits for", || agent.stderr().contains("Waiting for the Node"));
+    wait_until("the agent reports that it waits", || agent.stderr().contains("Waiting for the Node"));
     assert_eq!(agent.readyz(), Some(503));
     scene.wait_until_served(&["web-2"], "meanwhile");
     scene.server.put(scene.lab.node_a.object());

@@ -226,7 +226,7 @@ fn a_server_that_is_not_there_at_the_start_is_waited_for() {
     scene.put_web(&[&one]);
     scene.server.stop();
     let agent = scene.spawn_with(&[]);
-    wait_until("it says what is wrong", || {
+    wait_until("the agent reports the failure", || {
         let log = agent.stderr();
         log.contains("192.0.2.1:6443") || log.contains("refused")
     });

@@ -115,7 +115,7 @@ fn a_proxy_that_refuses_is_named_as_the_reason() {
     config["clusters"][0]["cluster"]["proxy-url"] = json!(format!("http://me:wrong@{}", proxy.address));
     fs::write(&kubeconfig, config.to_string()).unwrap();
     let agent = scene.spawn_with(&[]);
-    wait_until("it says so", || {
+    wait_until("the agent reports the refusal", || {
         let log = agent.stderr();
         log.contains("proxy authorization required; the proxy is the one of $HTTPS_PROXY, or of proxy-url")
     });

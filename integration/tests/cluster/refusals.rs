@@ -18,7 +18,7 @@ fn refused_requests_are_tried_again_more_and_more_slowly() {
         scene.server.inject(Rule::always(Fault::Refuse(code, None)));
         let agent = scene.spawn_with(&[]);
         wait_until("it asks again", || asked(&scene.server).len() >= 2);
-        wait_until("it says so", || agent.stderr().contains(&code.to_string()));
+        wait_until("the agent reports the code", || agent.stderr().contains(&code.to_string()));
         thread::sleep(Duration::from_secs(5));
         let asked = asked(&scene.server);
         let early = asked.iter().filter(|at| **at - asked[0] < Duration::from_secs(5)).count();
@@ -58,7 +58,7 @@ fn wrong_credentials_are_named_and_cost_nothing_that_is_programmed() {
     for (wrong, words) in [(Wrong::Token, ["401", "Unauthorized"]), (Wrong::Authority, ["certificate"; 2])] {
         let kubeconfig = scene.server.wrong_kubeconfig(wrong).unwrap();
         let mut agent = Agent::spawn_in_cluster(&scene.lab.node_a, &kubeconfig, &ARGUMENTS).unwrap();
-        wait_until("it says what is wrong", || {
+        wait_until("the agent reports the reason", || {
             let log = agent.stderr();
             words.iter().any(|word| log.contains(word))
         });

@@ -103,7 +103,7 @@ fn events_that_a_broken_connection_swallowed_come_again() {
     changes(&scene);
     scene.server.drop_connections().unwrap();
     scene.server.silence_watches(false);
-    scene.wait_until_equal("the connection is there again");
+    scene.wait_until_equal("the connection is back");
     assert_eq!(lists(&scene), before, "without another list");
 }
 

@@ -158,7 +158,7 @@ fn other_proxies_rules_are_found_by_what_they_are() {
     assert!(log.contains(warning), "{log}");
     let (code, checks) = scene.checks(&GOOD);
     assert_has(&checks, "warning kube-proxy", &["table ip kube-proxy, chains KUBE-* in table ip6 nat"]);
-    assert!(!checks.iter().any(|check| check.contains("filter")), "the kubelet's chains are not kube-proxy's");
+    assert!(!checks.iter().any(|check| check.contains("filter")), "chains of the kubelet are reported");
     assert_has(&checks, "warning portolan", &["ip edge, ip6 edge"]);
     assert_eq!(code, Some(0), "they can be removed later: {checks:#?}");
     let (code, _) = scene.checks(&[&GOOD[..], &["--fail-on", "warning"]].concat());

@@ -42,7 +42,7 @@ pub fn portolan(arguments: &[&str]) -> Outcome {
     Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// A file in a directory of its own.
+/// A file in its own directory.
 pub struct TestFile {
     directory: tempfile::TempDir,
 }

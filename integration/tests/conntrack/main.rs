@@ -128,7 +128,7 @@ impl World {
         let stale = self.compiler.update(&mut self.state).stale;
         let ruleset = self.compiler.ruleset();
         let transaction = diff(&Config::default().table, &self.ruleset, &ruleset);
-        self.kernel.commit(&transaction).expect("the kernel takes it");
+        self.kernel.commit(&transaction).expect("the kernel accepts it");
         self.ruleset = ruleset;
         stale
     }

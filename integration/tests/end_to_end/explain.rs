@@ -244,7 +244,7 @@ fn check_fails_by_severity_and_not_for_the_baseline() {
     assert_code(&portolan(&["check"], "# nothing\n"), 2);
 }
 
-/// The page lists every reason; with `PORTOLAN_UPDATE=1` the test writes it.
+/// The page lists every reason; with `PORTOLAN_UPDATE=1` the test writes the page.
 #[test]
 fn the_table_of_reasons_is_that_of_the_program() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");

@@ -1,5 +1,5 @@
-//! The commands that explain, with their state from the API server, the running agent and the kernel: the real binary in
-//! the lab.
+//! The commands that explain, with state from the API server, the running agent and the kernel: the real binary in the
+//! lab.
 
 mod agent;
 mod cluster;

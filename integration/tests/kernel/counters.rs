@@ -87,7 +87,7 @@ fn counts_do_not_make_rulesets_differ() {
     let Counts::All(counts) = read_counts("portolan", 100).unwrap() else {
         panic!("no other process changes the tables")
     };
-    assert_eq!(counts.len(), 5, "each element has a counter of its own");
+    assert_eq!(counts.len(), 5, "each element has its own counter");
     assert!(counts.iter().all(|count| count.connections == 0));
     // The output of `render` gives the same ruleset.
     nft(&["-f", "-"], Some(&portolan_rules::print::nft(&counted)));

@@ -1,4 +1,4 @@
-//! Chromium without a window, driven by the protocol of `WebDriver`, in a namespace of the lab.
+//! Headless Chromium in a namespace of the lab, controlled with the `WebDriver` protocol.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -13,7 +13,7 @@ use crate::scene::wait_until;
 /// The port of chromedriver.
 const DRIVER: u16 = 9515;
 
-/// The name under which the protocol gives an element.
+/// The key of an element's id in the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one page.
@@ -21,12 +21,12 @@ pub struct Browser {
     driver: Child,
     namespace: Namespace,
     session: String,
-    /// What the browser writes.
+    /// The directory for the browser's files.
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
-    /// Starts chromedriver and Chromium, which see the addresses of this namespace.
+    /// Starts chromedriver and Chromium in this namespace.
     pub fn start(namespace: &Namespace) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromedriver");
@@ -35,7 +35,7 @@ impl Browser {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        // It finds no other place to write where there is no home.
+        // Without a home directory Chromium finds no place to write.
         command.env("HOME", profile.path());
         let driver = namespace.enter(move || command.spawn()).unwrap_or_else(|error| {
             panic!(
@@ -61,7 +61,7 @@ impl Browser {
         browser
     }
 
-    /// Sends a request to chromedriver and returns the value of its answer; an error is a failure of the test.
+    /// Sends a request to chromedriver and returns the value of its answer; an error fails the test.
     #[track_caller]
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         self.try_ask(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
@@ -74,13 +74,13 @@ impl Browser {
         if answer.code == 200 { Ok(json["value"].take()) } else { Err(json["value"].to_string()) }
     }
 
-    /// Goes to a page.
+    /// Opens a page.
     #[track_caller]
     pub fn open(&self, url: &str) {
         self.ask("POST", "/url", Some(&json!({ "url": url })));
     }
 
-    /// Where it is.
+    /// Returns the URL of the page.
     #[track_caller]
     pub fn url(&self) -> String {
         self.ask("GET", "/url", None).as_str().unwrap().to_owned()
@@ -92,7 +92,7 @@ impl Browser {
         Ok(format!("/element/{}", found[ELEMENT].as_str().ok_or("no element")?))
     }
 
-    /// The text of the element of this selector as it is shown; empty while there is none.
+    /// Returns the shown text of the element with this selector, or an empty text while there is none.
     pub fn text(&self, selector: &str) -> String {
         let text =
             self.element(selector).and_then(|element| self.try_ask("GET", &format!("{element}/text"), None));
@@ -105,14 +105,14 @@ impl Browser {
         wait_until(&format!("{selector} shows {part:?}"), || self.text(selector).contains(part));
     }
 
-    /// Clicks at an element.
+    /// Clicks an element.
     #[track_caller]
     pub fn click(&self, selector: &str) {
         let element = self.element(selector).unwrap();
         self.ask("POST", &format!("{element}/click"), Some(&json!({})));
     }
 
-    /// Types into a field, in place of what it holds.
+    /// Replaces the text of a field.
     #[track_caller]
     pub fn enter(&self, selector: &str, text: &str) {
         let element = self.element(selector).unwrap();
@@ -120,7 +120,7 @@ impl Browser {
         self.ask("POST", &format!("{element}/value"), Some(&json!({ "text": text })));
     }
 
-    /// What the browser complained of: errors of the script, what the policy forbids, what is missing.
+    /// Returns the browser's complaints: errors of the script, violations of the policy, missing files.
     #[track_caller]
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.ask("POST", "/se/log", Some(&json!({ "type": "browser" })));
@@ -134,7 +134,7 @@ fn driver_address() -> SocketAddr {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ends Chromium, which chromedriver has started.
+        // Ends Chromium, which chromedriver started.
         let _ = self.try_ask("DELETE", "", None);
         let _ = self.driver.kill();
         let _ = self.driver.wait();

@@ -27,7 +27,7 @@ fn put(scene: &Scene, pods: &[&Pod]) -> Dual {
     address
 }
 
-/// How many connections each pod answers of so many.
+/// Opens connections and adds the number that each pod answered to `into`.
 fn connect(client: &Client, target: SocketAddr, count: usize, into: &mut BTreeMap<(String, Family), f64>) {
     let family = if target.is_ipv4() { Family::V4 } else { Family::V6 };
     for answer in client.many(Protocol::Tcp, target, count, 4) {
@@ -43,7 +43,7 @@ fn series(pod: &Pod, family: Family) -> String {
     )
 }
 
-/// Waits until the metrics say what the pods answered, and all of it of the Service.
+/// Waits until the metrics show the pods' counts, and their total for the Service.
 #[track_caller]
 fn expect(agent: &Agent, pods: &[&Pod], answered: &BTreeMap<(String, Family), f64>) {
     let total: f64 = answered.values().sum();
@@ -78,7 +78,7 @@ fn connections_are_counted_for_the_service_and_each_endpoint() {
     assert_eq!(answered.len(), 6, "every pod answers in both families");
     expect(&agent, &pods, &answered);
 
-    // The first endpoint goes: another takes its slot and counts from zero there, and nothing is lost.
+    // The first endpoint goes: another takes its slot, whose counter starts from zero, and no count is lost.
     put(&scene, &[&two, &three]);
     let elements = || {
         let map = nft(scene.lab.node_a.namespace(), &["list", "map", "ip", "portolan", "endpoints"], "");
@@ -93,7 +93,7 @@ fn connections_are_counted_for_the_service_and_each_endpoint() {
     assert_eq!(answered[&("web-1".to_owned(), Family::V4)], before);
     expect(&agent, &pods, &answered);
 
-    // A packet of a connection that is there is not a new connection.
+    // A packet of an existing connection is not a new connection.
     let mut open = shell.open(address.port(Family::V4, 80)).unwrap();
     *answered.entry((open.answer().server().unwrap().to_owned(), Family::V4)).or_default() += 1.0;
     for _ in 0..10 {
@@ -101,7 +101,7 @@ fn connections_are_counted_for_the_service_and_each_endpoint() {
     }
     expect(&agent, &pods, &answered);
 
-    // Another run counts from where it starts; the rules, with their counters, stay as they are.
+    // Another run counts from its start; the rules and their counters stay.
     agent.kill().unwrap();
     let agent = start(&scene, &["--endpoint-counters"]);
     let mut answered = BTreeMap::new();
@@ -142,11 +142,11 @@ fn counting_is_switched_on_and_off_by_a_restart() {
         lines.sort();
         lines
     };
-    // What was in force before is removed a little later.
+    // The former plane is removed a little later.
     let is_plain = || sorted(&listing()) == sorted(&plain);
     assert!(
         eventually(Duration::from_mins(1), is_plain).is_some(),
-        "as if it never had been on: {}",
+        "counting left something behind: {}",
         listing()
     );
     assert!(names.iter().all(|name| !text(&agent).contains(name)));

@@ -1,4 +1,4 @@
-//! `/healthz`, `/livez`, `/readyz`: when they say what, and in which words.
+//! `/healthz`, `/livez`, `/readyz`: their codes, their reasons, and when they change.
 
 use portolan_integration::{Agent, Namespace, Response, get};
 use serde_json::json;
@@ -14,7 +14,7 @@ fn ask(agent: &Agent, path: &str) -> Response {
     agent.get(PORT, path).unwrap_or_else(|| panic!("no answer to {path}"))
 }
 
-/// With a period of 5 s a change may wait for 10 s.
+/// Starts an agent with a period of 5 s, with which a change may wait for 10 s.
 fn with_short_period(scene: &Scene) -> Agent {
     let arguments = ["--iptables-sync-period", "5s", "--iptables-min-sync-period", "0s"];
     Agent::spawn(&scene.lab.node_a, scene.manifests.path(), &arguments)
@@ -33,7 +33,7 @@ fn a_synced_agent_is_healthy_and_ready() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         let body = answer.json();
         assert_eq!(body["healthy"], true);
-        assert_eq!(body["lastUpdated"], body["currentTime"], "of a healthy agent everything is as of now");
+        assert_eq!(body["lastUpdated"], body["currentTime"], "a healthy agent reports the current time");
         assert_eq!(body.get("nodeEligible"), has_node.then_some(&json!(true)));
         for family in ["IPv4", "IPv6"] {
             assert_eq!(body["status"][family]["healthy"], true);
@@ -55,7 +55,7 @@ fn an_agent_that_cannot_program_the_kernel_is_never_ready_and_unhealthy_after_tw
         first = first.take().or_else(|| agent.healthz());
         first.is_some()
     });
-    assert_eq!(first, Some(200), "healthy before the first sync, as kube-proxy");
+    assert_eq!(first, Some(200), "healthy before the first sync, like kube-proxy");
     wait_until("unhealthy after two periods", || agent.healthz() == Some(503));
     let body = ask(&agent, "/healthz").json();
     assert_eq!(body["healthy"], false);
@@ -93,7 +93,8 @@ fn a_change_that_does_not_reach_the_kernel_makes_an_agent_unhealthy_until_it_doe
     });
 }
 
-/// As in a cluster (KEP-3836): load balancers should avoid a node that goes, but nothing restarts its agent.
+/// The same as in a cluster (KEP-3836): load balancers should avoid a node that is being removed, but its agent must
+/// not be restarted.
 #[test]
 fn a_node_that_is_being_removed_is_not_healthy_but_live() {
     let scene = Scene::new();
@@ -150,7 +151,7 @@ fn a_health_address_that_is_taken_is_tried_again_or_fatal() {
     );
 
     let agent = Agent::spawn(node, scene.manifests.path(), &["--healthz-bind-address", &address]).unwrap();
-    wait_until("it says so", || agent.stderr().contains("Address cannot be bound; trying again"));
+    wait_until("the agent reports it", || agent.stderr().contains("Address cannot be bound; trying again"));
     drop(blocker);
     let asks = |namespace: &Namespace| get(namespace, address.parse().unwrap(), "/readyz");
     wait_until("it listens once it can", || asks(node.namespace()).is_some_and(|answer| answer.code == 200));

@@ -13,7 +13,7 @@ use crate::{
 const NODE_PORT: u16 = 30_080;
 const CHECK: u16 = 32_000;
 
-/// A load balancer `web` under policy Local, with its health check on a port.
+/// Returns a load balancer Service `web` with policy Local and its health check on this port.
 fn web(scene: &Scene, check: u16) -> Service {
     let web = service("web", scene.lab.cluster_ip(1)).of_type("LoadBalancer").port("http", Protocol::Tcp, 80);
     let web = web.node_port(NODE_PORT).with("/spec/externalTrafficPolicy", "Local");
@@ -32,7 +32,7 @@ fn endpoints(pods: &[(&Pod, Value)]) -> Vec<Value> {
     Family::BOTH.map(slice).into()
 }
 
-/// Asks a node from the other one.
+/// Requests a node's health check from the other node.
 fn check(scene: &Scene, node: &Node, family: Family, port: u16) -> Option<Response> {
     let [a, b] = scene.lab.nodes();
     let from = if node.name() == a.name() { b } else { a };
@@ -75,7 +75,7 @@ fn each_node_counts_its_own_ready_endpoints() {
     scene.run();
     wait_for(&scene, &scene.lab.node_a, 200, "1", "one pod");
     wait_for(&scene, &scene.lab.node_b, 200, "2", "two pods");
-    // Any path, any method.
+    // Any path and any method work.
     let target: SocketAddr = scene.lab.node_a.outside().port(Family::V4, CHECK);
     for method in ["GET", "POST", "PUT", "OPTIONS"] {
         let answer = request(scene.lab.node_b.namespace(), target, method, "/any/where?at=all").unwrap();
@@ -90,7 +90,7 @@ fn each_node_counts_its_own_ready_endpoints() {
     wait_for(&scene, &scene.lab.node_b, 503, "0", "no endpoints");
 }
 
-/// Kubernetes' own tests of load balancers ask on both.
+/// Kubernetes' own tests of load balancers check both families.
 #[test]
 fn a_service_of_one_family_is_checked_on_addresses_of_both() {
     let mut scene = Scene::new();
@@ -124,7 +124,7 @@ fn terminating_endpoints_do_not_count_though_they_are_served() {
     for family in Family::BOTH {
         let target = scene.lab.node_a.outside().port(family, NODE_PORT);
         let answer = scene.lab.client().tcp(target);
-        assert_served(&answer, &["web-1"], "the node port, until the load balancer has looked elsewhere");
+        assert_served(&answer, &["web-1"], "the node port, until the load balancer notices");
     }
     wait_for(&scene, &scene.lab.node_b, 200, "1", "ready");
 }
@@ -161,7 +161,7 @@ fn a_port_that_is_taken_is_said_once_and_served_when_it_is_free() {
     scene.run();
     let node = &scene.lab.node_a;
     let said = r#""Health checks cannot be answered; trying again" service="default/web""#;
-    wait_until("it says so", || scene.stderr().contains(said));
+    wait_until("the agent reports it", || scene.stderr().contains(said));
     wait_until("the other family answers", || check(&scene, node, Family::V6, CHECK).is_some());
     drop(blocker);
     wait_for(&scene, node, 200, "1", "the port is free");

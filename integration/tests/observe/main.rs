@@ -1,5 +1,5 @@
-//! What an agent says about itself: health, readiness, the health checks of Services, metrics, status pages. The
-//! real binary in the lab, asked as a load balancer, a kubelet or Prometheus would.
+//! What an agent reports: health, readiness, the health checks of Services, metrics, status pages. The real binary in
+//! the lab gets the requests of a load balancer, a kubelet and Prometheus.
 
 mod browser;
 mod connections;

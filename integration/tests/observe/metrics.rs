@@ -1,4 +1,4 @@
-//! `/metrics`: what dashboards find, that the format is right, and that the numbers move.
+//! `/metrics`: the metrics that dashboards need, the format, and the changes of the numbers.
 #![allow(clippy::float_cmp, reason = "these are whole numbers")]
 
 use std::{collections::BTreeMap, io::Write, process::Stdio};
@@ -20,7 +20,7 @@ pub fn text(agent: &Agent) -> String {
     answer.body
 }
 
-/// Each sample by name and labels: `name{label="value"}`.
+/// Returns each sample by name and labels: `name{label="value"}`.
 pub fn samples(text: &str) -> BTreeMap<String, f64> {
     let sample = |line: &str| {
         let (name, value) = line.rsplit_once(' ').unwrap();
@@ -95,7 +95,7 @@ fn kube_proxys_metrics_are_there_under_their_names() {
         for family in ["IPv4", "IPv6"] {
             let full = match name.split_once('{') {
                 None => format!("kubeproxy_{name}{{ip_family=\"{family}\"}}"),
-                // Labels are in the order of their names.
+                // Labels are sorted by name.
                 Some((name, label)) => format!("kubeproxy_{name}{{ip_family=\"{family}\",{label}}}"),
             };
             let found = samples.get(&full);
@@ -108,7 +108,7 @@ fn kube_proxys_metrics_are_there_under_their_names() {
     }
     assert_eq!(samples[r#"kubeproxy_proxy_healthz_total{code="200"}"#], 2.0);
     assert_eq!(samples[r#"kubeproxy_proxy_livez_total{code="200"}"#], 1.0);
-    // Buckets that dashboards and performance tests add up.
+    // Dashboards and performance tests use these buckets.
     for bound in ["0.001", "0.512", "16.384"] {
         let bucket =
             format!(r#"kubeproxy_sync_proxy_rules_duration_seconds_bucket{{ip_family="IPv4",le="{bound}"}}"#);
@@ -166,7 +166,7 @@ fn numbers_move_with_what_happens() {
     assert!(after.contains_key("process_cpu_seconds_total"));
 
     nft(scene.lab.node_a.namespace(), &["flush", "ruleset"], "").unwrap();
-    wait_until("what it took is counted", || value(&agent, "portolan_drift_repair_operations_total") > 0.0);
+    wait_until("operations are counted", || value(&agent, "portolan_drift_repair_operations_total") > 0.0);
     assert_eq!(value(&agent, "portolan_drift_repairs_total"), 1.0, "the repair is counted");
     assert!(value(&agent, "portolan_full_comparisons_total") >= 2.0);
 }

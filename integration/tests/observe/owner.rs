@@ -9,16 +9,16 @@ use portolan_integration::{Namespace, nft};
 
 use crate::scene::wait_until;
 
-/// An interactive `nft` with tables that only it may change (`flags owner`). They go when it is dropped.
+/// An interactive `nft` with tables that only it may change (`flags owner`). The tables go on drop.
 pub struct Owner(Child);
 
 impl Owner {
-    /// Takes the agent's tables, whether or not there are any.
+    /// Replaces the agent's tables, if any, with tables of this owner.
     pub fn of_the_tables(namespace: &Namespace) -> Self {
         let mut command = Command::new("nft");
         command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = namespace.enter(move || command.spawn()).unwrap();
-        // One line is one transaction: the agent has no time to put its own tables back.
+        // One line is one transaction: the agent has no time to restore its own tables.
         let line: String = ["ip", "ip6"]
             .map(|family| {
                 format!(
@@ -41,7 +41,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // Its tables go with its socket.
+        // The kernel removes the tables when the socket is closed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

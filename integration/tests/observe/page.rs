@@ -1,4 +1,4 @@
-//! The page: in a browser, without one, with very many Services, and with odd requests.
+//! The page: in a browser and without one, with very many Services, and with unusual requests.
 
 use std::{
     io::Write,
@@ -16,7 +16,7 @@ use crate::{
 
 const PORT: u16 = 10249;
 
-/// An agent on node-a with the Services `web`, which has two Pods, and `empty`.
+/// Starts an agent on node-a with the Services `web`, which has two Pods, and `empty`.
 fn start(scene: &Scene) -> Agent {
     let [one, two, _] = scene.web_pods();
     scene.put_services(&[&one, &two]);
@@ -44,7 +44,7 @@ fn a_person_searches_opens_and_traces_a_service_that_breaks_meanwhile() {
     browser.wait_for(".picture", "50.0 %");
     browser.wait_for("main table", "1/2 of new connections");
 
-    // It breaks while the page is open, which shows that without a reload.
+    // The Service breaks while the page is open. The page shows this without a reload.
     scene.put_services(&[]);
     browser.wait_for(".picture", "refused");
     browser.wait_for("main", "the Service has no EndpointSlice");
@@ -68,7 +68,7 @@ fn a_person_searches_opens_and_traces_a_service_that_breaks_meanwhile() {
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
-/// Other Pods than those of [`Scene::web_pods`].
+/// Starts other Pods than those of [`Scene::web_pods`].
 fn scene_pods(scene: &Scene) -> [portolan_integration::Pod; 3] {
     ["web-4", "web-5", "web-6"].map(|name| scene.lab.node_b.pod(name).unwrap())
 }
@@ -131,7 +131,7 @@ fn connections_are_counted_as_they_were_made() {
         let page = ask(&agent, "/services/default/web").body;
         made.iter().all(|(pod, count)| {
             let endpoint = format!("<code>{}</code>", pod.address().port(Family::V4, 8080));
-            // The row of TCP; the other protocols have the same addresses.
+            // Only the row of TCP counts; the other protocols have the same addresses.
             let tcp = page.split("<h2>").skip(1).find(|part| part.contains("80/tcp (ip)"));
             let row = tcp.and_then(|part| part.split(&endpoint).nth(1)?.split("</tr>").next());
             row.is_some_and(|row| row.contains(&format!("<td class=\"number\">{count}</td>")))
@@ -168,7 +168,7 @@ fn a_service_shows_its_live_connections() {
     wait_until("the connection leads to an endpoint that is gone", || connections().contains(" (gone)"));
     drop(open);
 
-    // Of very many, some are shown.
+    // Of very many connections, only some are shown.
     let many: Vec<_> = (0..150).map(|_| shell.open(scene.lab.cluster_ip(1).port(Family::V6, 80))).collect();
     let shown = connections();
     assert!(shown.contains(" more</p>"), "{} connections: {shown}", many.len());

@@ -1,4 +1,4 @@
-//! What people look at: `/statusz`, `/configz`, `/proxyMode`.
+//! Pages for people: `/statusz`, `/configz`, `/proxyMode`.
 
 use portolan_integration::{Agent, Family, get};
 use serde_json::json;
@@ -43,7 +43,7 @@ fn the_pages_say_what_is_there() {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert_eq!(words("Kernel "), ["Kernel", release.trim()]);
     assert!(line("Kernel features").contains("nf_tables nat masquerade ct fib numgen"), "{status}");
-    // The log begins with the same.
+    // The first line of the log has the same values.
     let log = agent.stderr();
     let first = log.lines().next().unwrap_or_default();
     let features = line("Kernel features").trim_start_matches("Kernel features").trim();
@@ -55,8 +55,7 @@ fn the_pages_say_what_is_there() {
     assert_eq!(words("  endpoints"), ["endpoints", "6", "6"]);
     assert!(line("  last success").contains("ago"));
 
-    // What is wrong with a Service stands there too.
-    // Without creation times, the name that comes first wins.
+    // The page also shows problems of Services. Without creation times, the first name in order wins.
     let other = every_protocol(service("zeal", scene.lab.cluster_ip(1)), None);
     scene.put("zeal.yaml", &other, Vec::new());
     wait_until("the contested ClusterIP is named", || {

@@ -224,6 +224,6 @@ fn the_servers_of_the_test_of_connections_are_of_the_api() {
         let port = &service["spec"]["ports"][0]["targetPort"];
         assert!(command.contains(&format!("--port={port}").into()), "{command:?}");
         assert_eq!(&container["readinessProbe"]["tcpSocket"]["port"], port);
-        assert_eq!(container["image"], "IMAGE", "which is replaced");
+        assert_eq!(container["image"], "IMAGE", "`connectivity-test` replaces it");
     }
 }

@@ -192,7 +192,7 @@ fn a_client_that_stays_away_is_drawn_anew() {
     // A slow machine needs a longer timeout.
     let told = [4, 16, 48].into_iter().find_map(|seconds| {
         put(&scene, 1, &sticky(&exposed, seconds), &ready(&[&one, &two, &three]));
-        wait_until("the timeout is what it should be", || {
+        wait_until("the timeout is applied", || {
             let table = nft(scene.lab.node_a.namespace(), &["list", "table", "ip6", "portolan"], "").unwrap();
             table.contains(&format!("timeout {seconds}s"))
         });
