@@ -1,4 +1,4 @@
-//! A server, and an HTTP client that hides nothing.
+//! A server, and an HTTP client that gives access to the raw answers.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -193,7 +193,7 @@ impl Answer {
     }
 }
 
-/// A Service with a label.
+/// Returns a Service with a label.
 pub fn service(name: &str, label: Option<&str>) -> Value {
     let labels = label.map(|label| json!({label: "x"})).unwrap_or_default();
     json!({"apiVersion": "v1", "kind": "Service",
@@ -201,7 +201,7 @@ pub fn service(name: &str, label: Option<&str>) -> Value {
            "spec": {"clusterIP": "10.96.0.1"}})
 }
 
-/// The names of a list's items.
+/// Returns the names of a list's items.
 pub fn names(list: &Value) -> Vec<&str> {
     list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Answer, command};
 
-/// A Service with these fields in its `spec` and these endpoints.
+/// Returns a Service with these fields in its `spec` and these endpoints.
 fn manifest(name: &str, spec: &str, endpoints: &[&str]) -> String {
     let endpoints: Vec<String> =
         endpoints.iter().map(|address| format!("{{addresses: [{address}], nodeName: node-1}}")).collect();
@@ -89,7 +89,7 @@ fn what_differs_is_drawn_before_and_after_in_one_picture() {
         ("mermaid", "flowchart LR"),
         ("dot", "digraph portolan {"),
     ] {
-        // Only a picture has these notations.
+        // Only pictures have these formats.
         let drawn = diff(&old, &new, &["-o", notation]);
         assert!(drawn.stdout.starts_with(start), "{notation}: {}", drawn.stdout);
         assert_eq!(drawn.stdout, diff(&old, &new, &["--draw", "-o", notation]).stdout);

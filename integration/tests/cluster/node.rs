@@ -1,4 +1,4 @@
-//! This node's own object, and the ranges of `ClusterIPs`: changes take effect at once.
+//! This node's own object, and the `ClusterIP` ranges: changes take effect at once.
 
 use std::time::Duration;
 

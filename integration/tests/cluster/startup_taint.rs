@@ -18,7 +18,7 @@ fn register(scene: &Scene, keys: &[&str]) {
     scene.server.put(node);
 }
 
-/// The keys of node-a's taints.
+/// Returns the keys of node-a's taints.
 fn taints(scene: &Scene) -> Vec<String> {
     let objects = scene.server.objects();
     let is_it = |object: &&Value| object["kind"] == "Node" && object["metadata"]["name"] == "node-a";

@@ -89,7 +89,7 @@ fn set_endpoints(world: &mut World, endpoints: &[(u8, bool)]) {
     world.state.set_slice(&name, Some(Arc::new(slice)));
 }
 
-/// The frontends of Service 1.
+/// Returns the frontends of Service 1.
 fn frontends(family: Family) -> [SocketAddr; 2] {
     [(cluster_ip(family, 1), 53).into(), (local(family, NODE), 30_001).into()]
 }

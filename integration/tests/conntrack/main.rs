@@ -31,7 +31,7 @@ const CLIENT: u8 = 9;
 /// The last part of the node's address that answers node ports.
 const NODE: u8 = 100;
 
-/// An address of the namespace: `10.0.0.LAST` or `fd00::LAST`.
+/// Returns an address of the namespace: `10.0.0.LAST` or `fd00::LAST`.
 fn local(family: Family, last: u8) -> IpAddr {
     match family {
         Family::Ip => [10, 0, 0, last].into(),
@@ -39,7 +39,7 @@ fn local(family: Family, last: u8) -> IpAddr {
     }
 }
 
-/// The nth ClusterIP: `10.96.0.N` or `fd96::N`.
+/// Returns the nth ClusterIP: `10.96.0.N` or `fd96::N`.
 fn cluster_ip(family: Family, number: u8) -> IpAddr {
     match family {
         Family::Ip => [10, 96, 0, number].into(),
@@ -340,7 +340,7 @@ fn looking_at_everything_removes_nothing_that_is_right() {
     }
     let (before, all) = (entries(), destinations(&world.ruleset));
     assert_eq!((before, all.len()), (76, 76));
-    // As at a restart.
+    // The same as at a restart.
     let flows = world.compiler.flows(all);
     assert_eq!(portolan_integration::remove_stale(&mut world.conntrack, &flows).unwrap(), 0);
     assert_eq!(entries(), before);

@@ -21,7 +21,7 @@ struct Changes {
 }
 
 impl Changes {
-    /// In the namespace of the calling thread.
+    /// Starts in the namespace of the calling thread.
     fn new(services: u32) -> Self {
         let synthetic = Synthetic::new(services, Kinds::Plain);
         let mut state = synthetic.state();

@@ -73,7 +73,7 @@ fn items_in_the_documents_for_contributors_exist() {
                 text.match_indices(&**declared).any(|(at, _)| ends(&text[at + declared.len()..]))
             })
         };
-        // Variants of an enumeration.
+        // Looks for variants of an enumeration.
         code.iter().any(is_in)
             || code.iter().any(|text| {
                 text.contains(&format!("    {name},\n")) || text.contains(&format!("    {name} = "))

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::top;
 
-/// Each workflow, with its path.
+/// Returns each workflow with its path.
 fn workflows() -> Vec<(PathBuf, Value)> {
     let entries = fs::read_dir(top().join(".github/workflows")).unwrap();
     let read = |path: PathBuf| {
@@ -53,7 +53,7 @@ fn actions_are_pinned_by_their_major_version() {
             actions.insert(action.to_owned());
         }
     }
-    // One version of each.
+    // There is only one version of each action.
     let names: BTreeSet<&str> = actions.iter().map(|action| action.split('@').next().unwrap()).collect();
     assert_eq!(names.len(), actions.len(), "{actions:?}");
 }

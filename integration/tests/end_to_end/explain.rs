@@ -104,7 +104,7 @@ const CAUSES: [(&str, &str, &str, &str); 5] = [
     ),
 ];
 
-/// Runs a command on these manifests, as node-1 sees them.
+/// Runs a command on these manifests, from the view of node-1.
 fn portolan(arguments: &[&str], manifests: &str) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("manifests.yaml");

@@ -10,7 +10,7 @@ fn servers(node: &Node, address: Dual) -> Vec<Server> {
     Family::BOTH.map(serve).into()
 }
 
-/// A Service whose endpoints are processes of these nodes.
+/// Writes a Service whose endpoints are processes of these nodes.
 fn host(scene: &Scene, nodes: &[&Node]) {
     let service = service("host", scene.lab.cluster_ip(1)).of_type("NodePort");
     let service = service.port("http", Protocol::Tcp, 80).node_port(30_080);

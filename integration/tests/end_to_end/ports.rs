@@ -1,4 +1,4 @@
-//! Several ports, several slices, and which endpoints count.
+//! Several ports, several slices, and which endpoints are used.
 
 use std::collections::BTreeSet;
 

@@ -55,7 +55,7 @@ fn numbered_address(number: u16) -> Dual {
 fn put_numbered(scene: &Scene, numbers: Range<u16>, pod: &Pod) {
     let objects: Vec<Value> = numbers.flat_map(|number| numbered(number, pod)).collect();
     let all = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-    // As JSON, which an unoptimised binary reads ten times faster than YAML.
+    // In JSON, which an unoptimised binary reads ten times faster than YAML.
     scene.manifests.put_text("many.json", &all.to_string()).unwrap();
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_mins(2);
 /// New connections per second from each place in each family; three places open 5,000 in each family.
 const A_SECOND: u32 = 1_667;
-/// Connections of each kind that must have been answered, however slow the machine.
+/// The least number of answered connections of each kind, however slow the machine.
 const ENOUGH: u64 = 200;
 /// Retired elements are removed about a second after a change: after this pause, the next change comes later than that.
 const PAUSE: Duration = Duration::from_millis(1_300);
@@ -75,7 +75,7 @@ impl Scene {
         }
     }
 
-    /// The Service under fire: every kind of frontend, UDP and TCP, both families.
+    /// Returns the Service under fire: every kind of frontend, UDP and TCP, both families.
     pub fn shop(&self) -> Service {
         let service = self.service("shop", 1).of_type("LoadBalancer");
         Family::BOTH.iter().fold(ports(service, Some(NODE_PORT)), |service, family| {
@@ -84,7 +84,7 @@ impl Scene {
         })
     }
 
-    /// A Service with the nth ClusterIPs and no ports yet.
+    /// Returns a Service with the nth ClusterIPs and no ports yet.
     pub fn service(&self, name: &str, number: u8) -> Service {
         Service::new(name, Family::BOTH.map(|family| self.lab.cluster_ip(number).of(family)))
     }

@@ -18,7 +18,7 @@ use crate::{
     tables::create,
 };
 
-/// The tables of a node without Services.
+/// Returns the tables of a node without Services.
 fn tables(endpoint_counters: bool) -> Ruleset {
     let mut compiler = Compiler::new(Config { endpoint_counters, ..Config::default() });
     compiler.load(&mut State::new(Node::default()), &Ruleset::default());

@@ -221,7 +221,7 @@ fn after_a_commit_that_failed_only_what_it_was_to_write_is_read() {
             agent.apply(everything(500));
             agent.sync().unwrap();
             read.set(0);
-            // Endpoints change, a Service comes, another goes, and one gets a class that no other has.
+            // Endpoints change, one Service comes, another goes, and a third gets a class that no other Service has.
             agent.apply((0..20).map(|n| Change::Slice(name(n), Some(slice(n, 3)))));
             agent.apply([Change::Service(name(500), Some(service(500))), Change::Service(name(30), None)]);
             let mut many = EndpointSlice::clone(&slice(40, 0));

@@ -16,7 +16,7 @@ use portolan_rules::{
 
 use crate::{cluster::Cluster, probe::Probe};
 
-/// A cluster that can be explained, with the rules that the kernel holds.
+/// A cluster that `trace` can explain, with the rules in the kernel.
 pub struct Explained<'a> {
     cluster: &'a Cluster,
     compiler: Compiler,

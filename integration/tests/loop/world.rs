@@ -27,7 +27,7 @@ use crate::{
     strategies::{CLUSTER_IPS, PORTS},
 };
 
-/// A ruleset that the kernel holds.
+/// A ruleset as read from the kernel.
 pub type Rules = Ruleset;
 
 /// The mark of the node's own probes; no bit of it is a masquerade bit of the generated clusters.

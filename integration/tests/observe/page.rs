@@ -179,7 +179,7 @@ fn ten_thousand_services_are_shown_some_at_a_time() {
     let scene = Scene::new();
     let services: Vec<_> = (0..10_000).flat_map(|n| numbered(n, 1..=5)).collect();
     scene.manifests.put("many.yaml", &services).unwrap();
-    // As many ports and endpoints as a Service may have.
+    // The most ports and endpoints that a Service may have.
     let ports = || (1..=100_u16).map(|port| (format!("port-{port}"), port));
     let large = ports().fold(service("large", scene.lab.cluster_ip(3)), |service, (name, port)| {
         service.port(&name, Protocol::Tcp, port)

@@ -3,7 +3,7 @@
 use portolan::observe::metrics::{Declared, Metrics};
 use serde_json::{Value, json};
 
-/// Width of the grid.
+/// The width of the grid.
 const WIDTH: usize = 24;
 
 /// The numbers at the top: title, expression, unit, and the value from which the number is red.

@@ -49,7 +49,7 @@ fn is_divided(client: &Client, target: SocketAddr, share: f64) -> bool {
     (0..4).any(|_| chi_square() < LIMIT)
 }
 
-/// 3 : 1; equal again when the annotation is gone.
+/// Weights 3 : 1; equal shares again when the annotation is gone.
 #[test]
 fn weights_divide_new_connections() {
     let (scene, one, two) = weights_divide(Scene::new());

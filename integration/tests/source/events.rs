@@ -33,7 +33,7 @@ fn events(server: &ApiServer, condition: impl Fn(&[Value]) -> bool) -> Vec<Value
 
 fn shop() -> ApiServer {
     let server = server();
-    // Long managedFields do not hide the UID.
+    // The UID is found even after long managedFields.
     let fields = json!([{"manager": "x".repeat(100_000)}]);
     server.put(json!({
         "apiVersion": "v1", "kind": "Service",

@@ -72,7 +72,7 @@ pub fn options(timing: Timing) -> Options {
     }
 }
 
-/// The source and its server.
+/// A source, its server, and the objects from its updates.
 pub struct World {
     pub server: ApiServer,
     pub inbox: Receiver,
