@@ -19,12 +19,12 @@ pub fn creation(compiler: &Compiler) -> Transaction {
 pub fn commit(kernel: &mut Kernel, compiler: &mut Compiler, update: &Plan) -> Result<Commit, Error> {
     let mut all = Commit::default();
     for step in &update.steps {
-        add(&mut all, kernel.commit(step)?);
+        all += kernel.commit(step)?;
     }
     let mut outcome = Ok(());
     compiler.rebuild(&mut |act| {
         outcome = match act {
-            Act::Commit(transaction) => kernel.commit(&transaction).map(|commit| add(&mut all, commit)),
+            Act::Commit(transaction) => kernel.commit(&transaction).map(|commit| all += commit),
             Act::Exchange(family) => {
                 kernel.exchange(family);
                 Ok(())
@@ -42,14 +42,7 @@ pub fn commit(kernel: &mut Kernel, compiler: &mut Compiler, update: &Plan) -> Re
 pub fn retire(kernel: &mut Kernel, compiler: &mut Compiler) -> Result<Commit, Error> {
     let mut all = Commit::default();
     while let Some(last) = compiler.retiring() {
-        add(&mut all, kernel.commit(&compiler.retire(last, PART))?);
+        all += kernel.commit(&compiler.retire(last, PART))?;
     }
     Ok(all)
-}
-
-fn add(all: &mut Commit, commit: Commit) {
-    all.messages += commit.messages;
-    all.bytes += commit.bytes;
-    all.encode += commit.encode;
-    all.kernel += commit.kernel;
 }

@@ -16,7 +16,7 @@ use std::{
 
 use portolan_rules::{
     model::ObjectName,
-    ruleset::{Family, Operation, Ruleset, Transaction, diff::diff_into},
+    ruleset::{Family, Operation, Ruleset, Transaction, diff::diff},
 };
 use tracing::{error, info, warn};
 
@@ -183,7 +183,7 @@ impl<T: Tables> Agent<T> {
         self.compiler.forget_retiring();
         let started = Instant::now();
         let desired = self.compiled(kernel, hold);
-        let transaction = diff_into(&self.settings.config.table, kernel, desired.clone());
+        let transaction = diff(&self.settings.config.table, kernel, &desired);
         self.report.compile += started.elapsed();
         (transaction, desired)
     }

@@ -32,7 +32,7 @@ impl Events {
         let missing = || Refusal::new(404, format!("events.events.k8s.io {name:?} not found"));
         let event = self.0.get_mut(&key).ok_or_else(missing)?;
         let mut patched = event.clone();
-        merge(&mut patched, patch);
+        json_patch::merge(&mut patched, &patch);
         validate(namespace, name, &patched)?;
         event.clone_from(&patched);
         Ok(patched)
@@ -81,24 +81,6 @@ fn validate(namespace: &str, name: &str, event: &Value) -> Result<(), Refusal> {
         return invalid("type: has invalid value");
     }
     Ok(())
-}
-
-/// JSON merge patch (RFC 7396).
-fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    for (field, value) in patch {
-        if value.is_null() {
-            target.as_object_mut().and_then(|target| target.remove(&field));
-        } else {
-            merge(&mut target[field], value);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -104,17 +104,6 @@ pub enum Value {
 }
 
 impl Value {
-    /// The type of the value.
-    pub const fn data_type(self) -> DataType {
-        match self {
-            Self::Ipv4(_) => DataType::Ipv4Addr,
-            Self::Ipv6(_) => DataType::Ipv6Addr,
-            Self::Proto(_) => DataType::InetProto,
-            Self::Port(_) => DataType::InetService,
-            Self::Class(_) => DataType::ClassId,
-        }
-    }
-
     /// The address, if the value is an address.
     pub const fn address(self) -> Option<IpAddr> {
         match self {

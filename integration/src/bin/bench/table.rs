@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use portolan_integration::markdown::thousands;
 use serde_json::{Value, json};
 
 use super::{
@@ -55,13 +56,6 @@ fn targets(row: &Row, sizes: &[u32]) -> String {
         },
         _ => format!("≤ {}", targets.join(" / ")),
     }
-}
-
-/// Formats 100000 as 100,000.
-fn thousands(number: u32) -> String {
-    let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
 }
 
 /// The figures for programs: seconds, bytes, or plain numbers.

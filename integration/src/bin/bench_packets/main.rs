@@ -12,9 +12,10 @@ mod rate;
 mod report;
 mod variant;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
+use portolan_integration::Figures;
 
 use arena::Arena;
 use report::Report;
@@ -51,12 +52,8 @@ struct Arguments {
     /// Seconds for each ruleset to make connections as fast as all cores can; 0 for none.
     #[arg(long, default_value_t = 2.0)]
     rate: f64,
-    /// Write the figures to this file, too.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Measure nothing: take the figures that an earlier run wrote with --json.
-    #[arg(long)]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    figures: Figures,
 }
 
 fn main() -> ExitCode {
@@ -70,16 +67,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let report = match &arguments.from {
-        Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
-        None => measure(arguments)?,
-    };
+    let report = arguments.figures.get(|| measure(arguments), |_, _| ())?;
     println!("{}\n", report.machine);
     println!("Time of connect(2). Ratios are medians of the rounds' own ratios.\n");
     print!("{}", report.markdown());
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&report)?))?;
-    }
     Ok(())
 }
 

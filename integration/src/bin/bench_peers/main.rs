@@ -11,7 +11,7 @@ mod results;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser as _;
-use portolan_integration::kube_proxy::Shape;
+use portolan_integration::{Figures, kube_proxy::Shape};
 
 use results::{Cost, Results, Row, System};
 
@@ -27,15 +27,11 @@ struct Arguments {
     /// take longer, going by the previous size, is not started.
     #[arg(long, default_value_t = 60.0)]
     limit: f64,
-    /// Write the figures to this file, too.
-    #[arg(long)]
-    json: Option<PathBuf>,
     /// Draw the figures in this file.
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// Measure nothing: take the figures that an earlier run wrote with --json.
-    #[arg(long)]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    figures: Figures,
 }
 
 fn main() -> ExitCode {
@@ -49,14 +45,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let results = match &arguments.from {
-        Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)?,
-        None => all(arguments)?,
-    };
+    let results = arguments.figures.get(|| all(arguments), |_, _| ())?;
     print!("{}", results.markdown());
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&results)?))?;
-    }
     if let Some(path) = &arguments.svg {
         std::fs::write(path, figure::svg(&results))?;
     }
