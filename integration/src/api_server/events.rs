@@ -27,12 +27,12 @@ impl Events {
     }
 
     /// Merges a patch into an Event. Strategic merge patches differ only in lists, which Events lack.
-    pub fn patch(&mut self, namespace: &str, name: &str, patch: Value) -> Result<Value, Refusal> {
+    pub fn patch(&mut self, namespace: &str, name: &str, patch: &Value) -> Result<Value, Refusal> {
         let key = (namespace.to_owned(), name.to_owned());
         let missing = || Refusal::new(404, format!("events.events.k8s.io {name:?} not found"));
         let event = self.0.get_mut(&key).ok_or_else(missing)?;
         let mut patched = event.clone();
-        json_patch::merge(&mut patched, &patch);
+        json_patch::merge(&mut patched, patch);
         validate(namespace, name, &patched)?;
         event.clone_from(&patched);
         Ok(patched)
@@ -110,8 +110,8 @@ mod tests {
         events.create("default", event.clone()).unwrap();
         assert!(events.create("default", event).is_err(), "it exists");
         let series = json!({"series": {"count": 2, "lastObservedTime": "2026-01-02T03:05:05.000000Z"}});
-        events.patch("default", "web.1", series).unwrap();
-        assert!(events.patch("default", "web.2", json!({})).is_err());
+        events.patch("default", "web.1", &series).unwrap();
+        assert!(events.patch("default", "web.2", &json!({})).is_err());
         assert_eq!(events.all()[0]["series"]["count"], 2);
         assert_eq!(events.all()[0]["note"], "why");
     }

@@ -385,7 +385,7 @@ fn write_event(shared: &Shared, target: Target, body: Value) -> Result<Response,
     let mut events = shared.events();
     Ok(match target.name {
         None => (StatusCode::CREATED, Json(events.create(&namespace, body)?)).into_response(),
-        Some(name) => Json(events.patch(&namespace, &name, body)?).into_response(),
+        Some(name) => Json(events.patch(&namespace, &name, &body)?).into_response(),
     })
 }
 

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::gethostname;
 use portolan_rules::model::Protocol;
+use rustix::system::uname;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
@@ -32,8 +32,8 @@ pub fn serve(port: u16) -> Ended {
 
 fn start(port: u16) -> io::Result<()> {
     let name = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
-    let host = || gethostname().map(|name| name.to_string_lossy().into_owned());
-    let name: Arc<str> = name.map_or_else(host, Ok)?.into();
+    let host = || uname().nodename().to_string_lossy().into_owned();
+    let name: Arc<str> = name.unwrap_or_else(host).into();
     let (any, own) = ((Ipv4Addr::UNSPECIFIED, port).into(), Arc::clone(&name));
     let socket = bind_any(any, |at, _| UdpSocket::bind(at))?;
     thread::Builder::new().spawn(move || answer_datagrams(&socket, &own))?;

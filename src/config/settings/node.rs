@@ -8,13 +8,13 @@ use std::{
 };
 
 use ipnetwork::IpNetwork;
-use nix::unistd::gethostname;
 use portolan_rules::{
     model::Node,
     plane::{Config, PodDetector},
     ruleset::{Family, Name},
     selection::node_port_addresses::{NodePortAddresses, NotANetwork},
 };
+use rustix::system::uname;
 
 use crate::{
     api::{parse_cidr, parse_ip},
@@ -236,8 +236,8 @@ fn node_name(all: &Options, origin: &Origin) -> Result<Arc<str>, Error> {
     let given = all.get(&HOSTNAME_OVERRIDE).and_then(|name| name.as_str()).filter(|name| !name.is_empty());
     let environment = || std::env::var("NODE_NAME").ok().filter(|name| !name.trim().is_empty());
     let host = || {
-        let name = gethostname().map_err(|problem| error(problem.to_string()))?;
-        name.into_string().map_err(|name| error(format!("{} is not text", name.display())))
+        let name = uname().nodename().to_owned();
+        name.into_string().map_err(|_| error("the host's name is not text".to_owned()))
     };
     let name = given.map(str::to_owned).or_else(environment).map_or_else(host, Ok)?.trim().to_lowercase();
     if name.is_empty() { Err(error("it is empty".to_owned())) } else { Ok(name.into()) }

@@ -192,9 +192,9 @@ impl Bench {
             self.server.wire().forget_times();
             self.server.put_all([object]);
             let time = loop {
-                let at = self.next_commit(LIMIT)?.ok_or_else(|| {
-                    gave_up(&format!("change {turn} was not committed"), agent)
-                })?;
+                let at = self
+                    .next_commit(LIMIT)?
+                    .ok_or_else(|| gave_up(&format!("change {turn} was not committed"), agent))?;
                 // A commit before the event belongs to something else.
                 if let Some(time) = self.sent_at().and_then(|sent| at.checked_duration_since(sent)) {
                     break time;
