@@ -31,7 +31,7 @@ pub use self::{
     explain::explain,
     memory::Memory,
     moment::Moment,
-    outcome::{Action, Case, Decision, Effect, Fate, Outcome, Step, UnknownReason, Update},
+    outcome::{Action, Case, Decision, Effect, Fate, Outcome, SetWrite, Step, UnknownReason},
     packet::{Host, Input, Packet},
     probability::Probability,
 };

@@ -122,7 +122,7 @@ pub(super) enum Sets {
 
 /// Something that happened.
 #[derive(Clone, Debug)]
-pub(super) enum Event {
+pub(super) enum Observation {
     /// A commit was refused, or its outcome is unknown.
     Failed,
     /// A commit failed whose operations are known. Its elements are repaired by their keys, except those of `sets`.
@@ -191,9 +191,9 @@ pub(super) enum Action {
 impl Belief {
     /// Returns what is believed after an event.
     #[must_use]
-    pub(super) fn after(self, event: Event) -> Self {
+    pub(super) fn after(self, event: Observation) -> Self {
         let reading = match (&self, &event) {
-            (_, Event::Compared { generation, sets }) => {
+            (_, Observation::Compared { generation, sets }) => {
                 let before = self.reading().map_or(Compared::No, |reading| reading.compared);
                 let compared = if *sets == Sets::All { Compared::All } else { before };
                 let reading = LastReading { generation: *generation, compared };
@@ -201,20 +201,20 @@ impl Belief {
                 let missed_since = missed.filter(|missed| !reading.saw(missed.generation));
                 let certain = Self::Certain(reading);
                 return match missed_since {
-                    Some(missed) => certain.after(Event::Missed(missed)),
+                    Some(missed) => certain.after(Observation::Missed(missed)),
                     None => certain,
                 };
             }
             (Self::Unknown, _) => return self,
-            (Self::Certain(reading), Event::Period { noticed_all: true, .. })
+            (Self::Certain(reading), Observation::Period { noticed_all: true, .. })
                 if reading.compared == Compared::All =>
             {
                 return self;
             }
-            (_, Event::Period { in_parts: true, .. }) => {
+            (_, Observation::Period { in_parts: true, .. }) => {
                 return if self.checks().is_some() { self } else { self.with(Compared::Due) };
             }
-            (_, Event::Begun) => return self.with(Compared::UnderWay { lost: false }),
+            (_, Observation::Begun) => return self.with(Compared::UnderWay { lost: false }),
             (Self::Certain(reading) | Self::InDoubt(Doubt { reading, .. }), _) => *reading,
         };
         let none =
@@ -227,8 +227,11 @@ impl Belief {
             ..none.clone()
         };
         let more = match event {
-            Event::Failed | Event::Period { .. } | Event::Compared { .. } | Event::Begun => none,
-            Event::Checked { rest, now } => Doubt {
+            Observation::Failed
+            | Observation::Period { .. }
+            | Observation::Compared { .. }
+            | Observation::Begun => none,
+            Observation::Checked { rest, now } => Doubt {
                 reading: LastReading {
                     compared: match reading.compared {
                         Compared::UnderWay { lost: false } => Compared::All,
@@ -241,14 +244,16 @@ impl Belief {
                 due: Some(now),
                 ..none
             },
-            Event::Unsent { sets } => Doubt { sets: Sets::Some { named: sets, miscounted: false }, ..none },
-            Event::Differs => Doubt { is_ours: true, ..none },
-            Event::Changed { by, .. } if reading.saw(by.id) => return self,
-            Event::Changed { by, sets, seen, due } => {
+            Observation::Unsent { sets } => {
+                Doubt { sets: Sets::Some { named: sets, miscounted: false }, ..none }
+            }
+            Observation::Differs => Doubt { is_ours: true, ..none },
+            Observation::Changed { by, .. } if reading.saw(by.id) => return self,
+            Observation::Changed { by, sets, seen, due } => {
                 Doubt { sets, due: Some(due), seen: Some(seen), by: Some(by), ..none }
             }
-            Event::Lost { sets, seen, due } => lost(sets, seen, due),
-            Event::Missed(missed) => {
+            Observation::Lost { sets, seen, due } => lost(sets, seen, due),
+            Observation::Missed(missed) => {
                 Doubt { missed: Some(missed), ..lost(Scope::new(), missed.seen, missed.due) }
             }
         };

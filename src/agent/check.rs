@@ -50,18 +50,18 @@ impl<T: Tables> Agent<T> {
                 services: self.compiler.services().cloned().collect(),
                 shared: self.compiler.shared_elements().collect(),
             };
-            self.note(belief::Event::Begun);
+            self.note(belief::Observation::Begun);
         }
         let started = Instant::now();
         let expected = self.next_part();
-        let outcome = self.compare_at(expected).inspect_err(|_| self.note(belief::Event::Failed));
+        let outcome = self.compare_at(expected).inspect_err(|_| self.note(belief::Observation::Failed));
         if let Ok(operations @ 1..) = outcome {
             warn!(operations, "The full comparison repaired elements");
         }
         let left = self.check.services.len();
         debug!(services_left = left, elapsed = ?started.elapsed(), "Compared a part");
         if outcome.is_ok() && left == 0 && self.check.shared.is_empty() {
-            self.note(belief::Event::Checked { rest: self.without_parts(), now: Instant::now() });
+            self.note(belief::Observation::Checked { rest: self.without_parts(), now: Instant::now() });
         }
         outcome.map(drop)
     }
@@ -79,7 +79,7 @@ impl<T: Tables> Agent<T> {
                 Some(_) => drop(sets.insert((*family, set.name.clone()))),
             }
         }
-        self.note(if is_known { belief::Event::Unsent { sets } } else { belief::Event::Failed });
+        self.note(if is_known { belief::Observation::Unsent { sets } } else { belief::Observation::Failed });
     }
 
     /// Commits those unsent changes of elements that the kernel lacks: the commit that failed may have reached the
@@ -96,7 +96,7 @@ impl<T: Tables> Agent<T> {
             keys[(*family, name)].insert(key.clone());
         }
         let expected = self.expected_at(keys);
-        let operations = self.compare_at(expected).inspect_err(|_| self.note(belief::Event::Failed))?;
+        let operations = self.compare_at(expected).inspect_err(|_| self.note(belief::Observation::Failed))?;
         debug!(operations, "Wrote what an earlier commit failed to write");
         Ok(())
     }

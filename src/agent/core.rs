@@ -267,7 +267,7 @@ impl<T: Tables> Agent<T> {
             if let Some(leftovers) = self.leftovers.take() {
                 leftovers.release(&mut self.state);
                 // The compiler does not know the other leftovers: only a full comparison removes them.
-                self.note(belief::Event::Differs);
+                self.note(belief::Observation::Differs);
             }
         }
         (self.services_listed, self.slices_listed) = (true, true);

@@ -71,7 +71,7 @@ impl<T: Tables> Agent<T> {
         if is_missed {
             let seen = Instant::now();
             let due = seen + self.back_off.delay(seen);
-            self.note(belief::Event::Missed(Missed { generation, seen, due }));
+            self.note(belief::Observation::Missed(Missed { generation, seen, due }));
         }
     }
 
@@ -84,10 +84,10 @@ impl<T: Tables> Agent<T> {
         let plain = |(family, set)| (family, self.kernel.plain_name(family, &set));
         let sets = change.sets.into_iter().map(plain).collect();
         self.note(match change.by {
-            None => belief::Event::Lost { sets, seen, due },
+            None => belief::Observation::Lost { sets, seen, due },
             Some(by) => {
                 let sets = elements.map_or(Sets::Some { named: sets, miscounted: false }, Sets::Only);
-                belief::Event::Changed { by, sets, seen, due }
+                belief::Observation::Changed { by, sets, seen, due }
             }
         });
         if self.belief.is_contested() && !delay.is_zero() {
@@ -99,7 +99,7 @@ impl<T: Tables> Agent<T> {
     }
 
     /// Notes what happened to the kernel, or to what is known of it.
-    pub(super) fn note(&mut self, event: belief::Event) {
+    pub(super) fn note(&mut self, event: belief::Observation) {
         self.belief = std::mem::take(&mut self.belief).after(event);
     }
 }

@@ -33,7 +33,7 @@ impl<T: Tables> Agent<T> {
 
     /// Makes these elements what they should be. If the kernel refuses that, everything is compared.
     pub(super) fn repair(&mut self, cause: Cause, elements: Touched) -> Result<(), SyncError> {
-        self.undo(cause, elements).inspect_err(|_| self.note(belief::Event::Failed))
+        self.undo(cause, elements).inspect_err(|_| self.note(belief::Observation::Failed))
     }
 
     fn undo(&mut self, cause: Cause, elements: Touched) -> Result<(), SyncError> {
@@ -62,13 +62,13 @@ impl<T: Tables> Agent<T> {
             Ok(()) => {}
             Err(error) if is_attributable(&error) || is_denied(&error) => {
                 debug!(%error, "A repair was refused; comparing everything");
-                self.note(belief::Event::Failed);
+                self.note(belief::Observation::Failed);
                 return self.full(cause, Sets::All);
             }
             Err(error) => return Err(error.into()),
         }
         self.report_found(cause, &text, operations);
-        self.note(belief::Event::Compared { generation, sets: Sets::Only(elements) });
+        self.note(belief::Observation::Compared { generation, sets: Sets::Only(elements) });
         Ok(())
     }
 

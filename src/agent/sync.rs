@@ -95,13 +95,13 @@ impl<T: Tables> Agent<T> {
             self.service_health.set_addresses(&facts.health_check_addresses);
             self.localhost.set_addresses(&facts.node_port_addresses);
             if facts.apply(&mut self.compiler, &mut self.state) {
-                self.note(belief::Event::Differs);
+                self.note(belief::Observation::Differs);
             }
         }
         if cause == Cause::Period {
             self.release_quarantined();
             let noticed_all = self.noticed_all().unwrap_or(false);
-            self.note(belief::Event::Period { noticed_all, in_parts: self.compares_in_parts() });
+            self.note(belief::Observation::Period { noticed_all, in_parts: self.compares_in_parts() });
             if self.belief.doubt().is_none() && !self.is_checking() {
                 debug!("Every commit since the last reading was noticed: there is nothing to compare");
             }
@@ -131,7 +131,7 @@ impl<T: Tables> Agent<T> {
         self.retirement.note(Instant::now(), self.compiler.retiring());
         // The compiler does not know the leftovers.
         if self.leftovers.is_some() {
-            self.note(belief::Event::Differs);
+            self.note(belief::Observation::Differs);
         }
         if self.isolation.is_searching() {
             unfinished = true;
@@ -155,20 +155,20 @@ impl<T: Tables> Agent<T> {
         self.unsent.operations.extend(steps.into_iter().flat_map(|step| step.operations));
         if !is_attributable(&error) && !is_denied(&error) {
             if rebuilds {
-                self.note(belief::Event::Failed);
+                self.note(belief::Observation::Failed);
             } else {
                 self.note_unsent();
             }
             return Err(error.into());
         }
         debug!(%error, "Refused; comparing everything");
-        self.note(belief::Event::Failed);
+        self.note(belief::Observation::Failed);
         self.full(cause, Sets::All)
     }
 
     /// Reads the kernel back, with the elements of these sets, and commits the difference.
     pub(super) fn full(&mut self, cause: Cause, sets: Sets) -> Result<(), SyncError> {
-        self.read_and_write(cause, sets).inspect_err(|_| self.note(belief::Event::Failed))
+        self.read_and_write(cause, sets).inspect_err(|_| self.note(belief::Observation::Failed))
     }
 
     fn read_and_write(&mut self, cause: Cause, mut sets: Sets) -> Result<(), SyncError> {
@@ -198,7 +198,7 @@ impl<T: Tables> Agent<T> {
                 Ok(()) => None,
                 Err(error) if is_outrun(&error) => {
                     debug!(reading, "Another process committed between reading and writing; reading again");
-                    self.note(belief::Event::Failed);
+                    self.note(belief::Observation::Failed);
                     sets = Sets::All;
                     continue;
                 }
@@ -207,7 +207,7 @@ impl<T: Tables> Agent<T> {
             };
             if let Some(error) = refusal {
                 // From here on nothing is certain until the end.
-                self.note(belief::Event::Failed);
+                self.note(belief::Observation::Failed);
                 (sets, was_refused) = (Sets::All, true);
                 let untouched = self.kernel.generation()?.id == read.generation;
                 let Some(whole) = whole.filter(|_| reading >= READINGS || untouched && read.scope.is_none())
@@ -227,7 +227,7 @@ impl<T: Tables> Agent<T> {
                 self.report_found(cause, &found, found_operations);
             }
             let sets = if read.is_whole { sets } else { Sets::NONE };
-            self.note(belief::Event::Compared { generation: read.generation, sets });
+            self.note(belief::Observation::Compared { generation: read.generation, sets });
             return Ok(());
         }
         Ok(())
@@ -296,7 +296,7 @@ impl<T: Tables> Agent<T> {
                         first.push((family, Operation::DeleteTable));
                         self.stale_flows.note_replaced(&kernel);
                         kernel.tables.remove(&family);
-                        self.note(belief::Event::Differs);
+                        self.note(belief::Observation::Differs);
                     }
                 }
             }
@@ -316,7 +316,7 @@ impl<T: Tables> Agent<T> {
     fn start_cold(&mut self, generation: u32) -> Result<(), SyncError> {
         let unsubscribed = self.unsubscribe()?;
         let (done, result) = cold_start(&mut self.kernel, &mut self.compiler, &mut self.state);
-        self.note(belief::Event::Compared { generation, sets: Sets::All });
+        self.note(belief::Observation::Compared { generation, sets: Sets::All });
         if let Some(before) = unsubscribed {
             self.resubscribe(before.wrapping_add(done.transactions as u32));
         }
@@ -338,7 +338,7 @@ impl<T: Tables> Agent<T> {
             }
             // The kernel's tables are compared with what they should be, and the faulty Service is found.
             _ => {
-                self.note(belief::Event::Failed);
+                self.note(belief::Observation::Failed);
                 self.full(Cause::Start, Sets::All)
             }
         }
@@ -352,8 +352,8 @@ impl<T: Tables> Agent<T> {
         let (is_equal, compared) = if is_first {
             let Adopted { is_equal, desired, .. } = self.load(&read.kernel, std::mem::take(&mut read.guess));
             // From here on the compiler has compiled something; the kernel does not hold it yet.
-            self.note(belief::Event::Compared { generation: read.generation, sets: Sets::All });
-            self.note(belief::Event::Failed);
+            self.note(belief::Observation::Compared { generation: read.generation, sets: Sets::All });
+            self.note(belief::Observation::Failed);
             (is_equal, desired)
         } else {
             let steps = self.compile();

@@ -413,7 +413,7 @@ fn a_change_between_reading_and_writing_is_not_blamed_on_a_service() {
     // What the agent is about to change disappears first.
     world.fake().after_read = vec![|ruleset| ruleset.tables.clear()];
     world.endpoints(3, 0);
-    world.agent.note(super::belief::Event::Failed);
+    world.agent.note(super::belief::Observation::Failed);
     world.sync();
     world.expect_all_but(10, &[]);
     world.expect_clean();

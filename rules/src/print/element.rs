@@ -106,11 +106,11 @@ pub(super) fn element<'a>(set: &'a Set, key: &'a Concat, element: &'a Element) -
 /// A string in quotes. nft ends a string at the next `"` and has no escape for it, so `"` becomes `'`;
 /// control characters become spaces, so that an element stays on its line.
 pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", one_line(text, '\''))
+    format!("\"{}\"", printable(text, '\''))
 }
 
 /// Text without control characters, and with `quote` for each `"`.
-pub(super) fn one_line(text: &str, quote: char) -> String {
+pub(super) fn printable(text: &str, quote: char) -> String {
     let plain = |c: char| match c {
         '"' => quote,
         c if c.is_control() => ' ',

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display as _};
 
 use super::{
-    element::{one_line, quoted},
+    element::{printable, quoted},
     expression::{Grouping, Notation, Written, expression},
 };
 use crate::ruleset::{
@@ -33,7 +33,7 @@ pub(super) fn rule(rule: &Rule, family: Family) -> impl fmt::Display + '_ {
         for (i, statement) in listed(rule).enumerate() {
             let space = if i == 0 { "" } else { " " };
             match statement {
-                Statement::Foreign(text) => write!(f, "{space}{}", one_line(text, '"'))?,
+                Statement::Foreign(text) => write!(f, "{space}{}", printable(text, '"'))?,
                 known => write!(f, "{space}{}", self::statement(known, family))?,
             }
         }
@@ -72,7 +72,7 @@ pub(super) fn statement(statement: &Statement, family: Family) -> impl fmt::Disp
         Statement::Reject(RejectWith::TcpReset) => f.write_str("reject with tcp reset"),
         Statement::Reject(RejectWith::PortUnreachable) => f.write_str("reject"),
         Statement::Verdict(to) => to.fmt(f),
-        Statement::Foreign(text) => write!(f, "# {}", one_line(text, '"')),
+        Statement::Foreign(text) => write!(f, "# {}", printable(text, '"')),
     })
 }
 

@@ -5,7 +5,7 @@ use indexmap::{IndexMap, map::Entry};
 use super::{
     draws::{Draw, Draws},
     memory::Memory,
-    outcome::{Case, Fate, Outcome, UnknownReason, Update},
+    outcome::{Case, Fate, Outcome, SetWrite, UnknownReason},
     packet::{Host, Packet},
     probability::Probability,
     walk::{Course, Machine, Stop},
@@ -53,7 +53,7 @@ pub(super) fn simulate_within(
 
 /// Follows every way that a packet may take.
 pub(super) fn every_course(limits: Limits, machine: &Machine<'_>) -> Outcome {
-    let mut cases: IndexMap<(Fate, Vec<Update>), Case> = IndexMap::new();
+    let mut cases: IndexMap<(Fate, Vec<SetWrite>), Case> = IndexMap::new();
     let mut record = |case: Case| match cases.entry((case.fate, case.updates.clone())) {
         Entry::Vacant(new) => {
             new.insert(case);

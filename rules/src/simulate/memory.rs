@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::outcome::{Action, Case, Update};
+use super::outcome::{Action, Case, SetWrite};
 use crate::ruleset::{Concat, Family, Name};
 
 /// The dynamic elements of a node, with a clock that only its owner advances.
@@ -40,7 +40,7 @@ impl Memory {
 
     /// Adds or removes an element. If the element to add exists, only its timer restarts: the kernel
     /// (`nft_dynset_eval`) keeps its data.
-    pub fn update(&mut self, update: &Update) {
+    pub fn update(&mut self, update: &SetWrite) {
         let set = self.elements.entry((update.family, update.set.clone())).or_default();
         let (data, timeout_ms) = match &update.action {
             Action::Update { data, timeout_ms } => (data, *timeout_ms),

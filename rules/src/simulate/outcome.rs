@@ -153,7 +153,7 @@ pub struct Case {
     /// What becomes of the packet.
     pub fate: Fate,
     /// What it does to dynamic sets; [`super::Memory::remember`] carries it out.
-    pub updates: Vec<Update>,
+    pub updates: Vec<SetWrite>,
     /// The rules on the way. If several ways lead to this case, the rules of the first.
     pub steps: Vec<Step>,
     pub(super) certain: bool,
@@ -241,7 +241,7 @@ impl Outcome {
 
 /// What a statement `update @set { … }` or `delete @set { … }` does to a set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Update {
+pub struct SetWrite {
     /// Family of the table.
     pub family: Family,
     /// The set or map.

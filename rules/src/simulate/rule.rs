@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     evaluate::{Failure, IPS_DST_NAT, RTN_LOCAL, as_number},
-    outcome::{Action, Decision, Effect, Update},
+    outcome::{Action, Decision, Effect, SetWrite},
     walk::{Course, Nat, Stop},
 };
 use crate::ruleset::{
@@ -82,7 +82,7 @@ impl Course<'_, '_> {
             Statement::Delete { set, key, data } => {
                 let key = self.dynamic_key(set, key, data.as_ref())?.0;
                 let family = self.machine.family;
-                self.updates.push(Update { family, set: set.clone(), key, action: Action::Delete });
+                self.updates.push(SetWrite { family, set: set.clone(), key, action: Action::Delete });
                 effects.push(Effect::Deleted(set.clone()));
                 Ok(None)
             }
@@ -165,7 +165,7 @@ impl Course<'_, '_> {
             return Err(Failure::Miss);
         }
         let family = self.machine.family;
-        self.updates.push(Update {
+        self.updates.push(SetWrite {
             family,
             set: name.clone(),
             key,

@@ -12,7 +12,7 @@ use super::{
     commit::{Clock, Commit},
     draws::Draws,
     memory::Memory,
-    outcome::{Case, Decision, Effect, Fate, Step, UnknownReason, Update},
+    outcome::{Case, Decision, Effect, Fate, SetWrite, Step, UnknownReason},
     packet::{Host, Input, Packet},
     probability::Probability,
 };
@@ -131,7 +131,7 @@ pub(super) enum Nat {
 pub(super) struct Course<'m, 'a> {
     pub(super) machine: &'m Machine<'a>,
     pub(super) flow: Flow,
-    pub(super) updates: Vec<Update>,
+    pub(super) updates: Vec<SetWrite>,
     pub(super) certain: bool,
     /// Sets and keys of the lookups that found no element.
     pub(super) missed: BTreeSet<(Name, Concat)>,

@@ -5,17 +5,17 @@ use proptest::prelude::*;
 use super::*;
 
 /// An event, and the time when the reconciler acts, with times in milliseconds and numbers as names of sets.
-fn event() -> impl Strategy<Value = (Event, u64)> {
+fn event() -> impl Strategy<Value = (Observation, u64)> {
     let start = Instant::now();
     let at = move |ms: u64| start + Duration::from_millis(ms);
     let scope = |sets: Vec<u8>| sets.into_iter().map(|n| (Family::Ip, n.to_string().into())).collect();
     let by = |id| Generation { id, thread: 2, process: "nft".into() };
     let event = prop_oneof![
-        Just(Event::Failed),
-        Just(Event::Differs),
-        prop::collection::vec(0..3_u8, 0..2).prop_map(move |sets| Event::Unsent { sets: scope(sets) }),
+        Just(Observation::Failed),
+        Just(Observation::Differs),
+        prop::collection::vec(0..3_u8, 0..2).prop_map(move |sets| Observation::Unsent { sets: scope(sets) }),
         (0..40_u32, prop::collection::vec(0..3_u8, 0..3), 0..100_u64, 0..100_u64).prop_map(
-            move |(id, sets, seen, wait)| Event::Changed {
+            move |(id, sets, seen, wait)| Observation::Changed {
                 by: by(id),
                 sets: Sets::Some { named: scope(sets), miscounted: false },
                 seen: at(seen),
@@ -23,7 +23,7 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
             }
         ),
         (0..40_u32, prop::collection::vec((0..3_u8, any::<u16>()), 1..3), 0..100_u64, 0..100_u64).prop_map(
-            move |(id, keys, seen, wait)| Event::Changed {
+            move |(id, keys, seen, wait)| Observation::Changed {
                 by: by(id),
                 sets: Sets::Only(touched(keys)),
                 seen: at(seen),
@@ -31,9 +31,9 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
             }
         ),
         (prop::collection::vec(0..3_u8, 0..2), 0..100_u64, 0..100_u64).prop_map(move |(sets, seen, wait)| {
-            Event::Lost { sets: scope(sets), seen: at(seen), due: at(seen + wait) }
+            Observation::Lost { sets: scope(sets), seen: at(seen), due: at(seen + wait) }
         }),
-        any::<[bool; 2]>().prop_map(|[noticed_all, in_parts]| Event::Period { noticed_all, in_parts }),
+        any::<[bool; 2]>().prop_map(|[noticed_all, in_parts]| Observation::Period { noticed_all, in_parts }),
     ];
     (event, 0..300_u64)
 }
@@ -70,23 +70,23 @@ proptest! {
         let mut belief = Belief::Unknown;
         prop_assert_eq!(belief.action(start), Action::Read(Sets::All), "the first reading is of everything");
         let mut world = World::default();
-        belief = belief.after(Event::Compared { generation: 0, sets: Sets::All });
+        belief = belief.after(Observation::Compared { generation: 0, sets: Sets::All });
         let mut missed = false;
         for ((event, now), part) in events {
             let now = start + Duration::from_millis(now);
             match &event {
-                Event::Failed | Event::Differs => world.differing.push(Sets::All),
-                Event::Changed { by, sets, .. } if by.id > world.generation => {
+                Observation::Failed | Observation::Differs => world.differing.push(Sets::All),
+                Observation::Changed { by, sets, .. } if by.id > world.generation => {
                     world.differing.push(sets.clone());
                 }
-                Event::Unsent { sets } => {
+                Observation::Unsent { sets } => {
                     world.differing.push(Sets::Some { named: sets.clone(), miscounted: false });
                 }
-                Event::Lost { sets, .. } => {
+                Observation::Lost { sets, .. } => {
                     (missed, world.lost) = (true, true);
                     world.differing.push(Sets::Some { named: sets.clone(), miscounted: true });
                 }
-                Event::Period { noticed_all, in_parts } => {
+                Observation::Period { noticed_all, in_parts } => {
                     // While something is in doubt, or a comparison in parts goes on, nothing is proved.
                     let is_proved = *noticed_all && !missed && belief.doubt().is_none() && !world.unchecked;
                     match in_parts {
@@ -101,11 +101,11 @@ proptest! {
             prop_assert_eq!(belief.checks().is_some(), world.unchecked, "{:?}", belief);
             match (belief.checks(), part) {
                 (Some(Compared::Due), Some(_)) => {
-                    belief = belief.after(Event::Begun);
+                    belief = belief.after(Observation::Begun);
                     world.lost = false;
                 }
                 (Some(_), Some(true)) => {
-                    belief = belief.after(Event::Checked { rest: Scope::new(), now });
+                    belief = belief.after(Observation::Checked { rest: Scope::new(), now });
                     world.differing.push(Sets::Some { named: Scope::new(), miscounted: true });
                     (world.unchecked, missed) = (false, world.lost);
                 }
@@ -122,7 +122,7 @@ proptest! {
                 }
                 world.differing.clear();
                 world.generation += 10;
-                belief = belief.after(Event::Compared { generation: world.generation, sets });
+                belief = belief.after(Observation::Compared { generation: world.generation, sets });
                 prop_assert_eq!(belief.action(now), Action::Commit);
             }
         }
@@ -133,7 +133,7 @@ proptest! {
         }
         // A comparison in parts ends, whatever happened meanwhile.
         if belief.checks().is_some() {
-            let belief = belief.after(Event::Begun).after(Event::Checked { rest: Scope::new(), now: start });
+            let belief = belief.after(Observation::Begun).after(Observation::Checked { rest: Scope::new(), now: start });
             prop_assert_eq!(belief.checks(), None);
             prop_assert!(belief.doubt().is_some(), "what has no parts is read");
         }
@@ -174,14 +174,14 @@ fn what_was_missed_after_the_reading_stays_in_doubt() {
     let now = Instant::now();
     let certain = Belief::Certain(LastReading { generation: 3, compared: Compared::All });
     // The kernel was read at generation 7, and our commit to make it equal was 8 or 9; the other may have been missed.
-    let missed = Event::Missed(Missed { generation: 9, seen: now, due: now });
-    let during = certain.after(Event::Failed).after(missed);
+    let missed = Observation::Missed(Missed { generation: 9, seen: now, due: now });
+    let during = certain.after(Observation::Failed).after(missed);
     assert_eq!(during.action(now), Action::Read(Sets::All));
-    let after = during.after(Event::Compared { generation: 7, sets: Sets::All });
+    let after = during.after(Observation::Compared { generation: 7, sets: Sets::All });
     let miscounted = Sets::Some { named: Scope::new(), miscounted: true };
     assert_eq!(after.action(now), Action::Read(miscounted.clone()));
     assert_eq!(after.doubt().unwrap().reading, LastReading { generation: 7, compared: Compared::No });
     // A later reading settles the doubt.
-    let later = Event::Compared { generation: 9, sets: miscounted };
+    let later = Observation::Compared { generation: 9, sets: miscounted };
     assert_eq!(after.after(later).action(now), Action::Commit);
 }

@@ -10,7 +10,7 @@ use portolan_rules::{
     plane::SetName,
     restart::{node_addresses, read_back},
     ruleset::{ElementData, Family, Name, Ruleset},
-    simulate::{Action, Fate, Memory, Outcome, Packet, Probability, Update},
+    simulate::{Action, Fate, Memory, Outcome, Packet, Probability, SetWrite},
     state::State,
 };
 
@@ -144,7 +144,7 @@ impl Compared {
             let Some(element) = found.get(&key) else { continue };
             let data = if let ElementData::Value(value) = &element.data { Some(value.clone()) } else { None };
             let action = Action::Update { data, timeout_ms: 0 };
-            memory.update(&Update { family, set: name, key, action });
+            memory.update(&SetWrite { family, set: name, key, action });
         }
         Ok(memory)
     }

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     super::{
-        element::one_line,
+        element::printable,
         expression::{Notation, sign},
         statement::{interface, is_host, listed},
     },
@@ -61,7 +61,7 @@ fn statement(statement: &Statement, family: Family) -> Json {
             json!({ "reject": { "type": protocol, "expr": "port-unreachable" } })
         }
         Statement::Verdict(to) => verdict(to),
-        Statement::Foreign(text) => one_line(text, '"').into(),
+        Statement::Foreign(text) => printable(text, '"').into(),
     }
 }
 
