@@ -1,6 +1,6 @@
-//! What the reconciler believes about the kernel: a pure function of events.
+//! What the reconciler believes about the kernel: a pure function of observations.
 //!
-//! | belief | event | then |
+//! | belief | observation | then |
 //! |---|---|---|
 //! | unknown | the kernel was read and made equal | certain |
 //! | any other | a commit failed, and its operations are known | doubt of what they change, at once |
@@ -189,10 +189,10 @@ pub(super) enum Action {
 }
 
 impl Belief {
-    /// Returns what is believed after an event.
+    /// Returns what is believed after an observation.
     #[must_use]
-    pub(super) fn after(self, event: Observation) -> Self {
-        let reading = match (&self, &event) {
+    pub(super) fn after(self, observed: Observation) -> Self {
+        let reading = match (&self, &observed) {
             (_, Observation::Compared { generation, sets }) => {
                 let before = self.reading().map_or(Compared::No, |reading| reading.compared);
                 let compared = if *sets == Sets::All { Compared::All } else { before };
@@ -226,7 +226,7 @@ impl Belief {
             seen: Some(seen),
             ..none.clone()
         };
-        let more = match event {
+        let more = match observed {
             Observation::Failed
             | Observation::Period { .. }
             | Observation::Compared { .. }

@@ -64,12 +64,12 @@ impl<T: Tables> Agent<T> {
             cause = ?report.cause,
             full = report.full,
             operations,
-            messages = report.messages,
-            bytes = report.bytes,
+            messages = report.commit.messages,
+            bytes = report.commit.bytes,
             dump = ?report.dump,
             compile = ?report.compile,
-            encode = ?report.encode,
-            kernel = ?report.kernel,
+            encode = ?report.commit.encode,
+            kernel = ?report.commit.kernel,
             duration = ?report.duration,
             "Reconciled"
         );
@@ -437,8 +437,8 @@ impl<T: Tables> Agent<T> {
     pub(super) fn report_found(&mut self, cause: Cause, found: &str, operations: usize) {
         if cause == Cause::Repair {
             // Readings that find nothing are spaced out like repairs.
-            let Reconcile { dump, compile, encode, kernel, .. } = &self.report;
-            self.back_off.repaired(Instant::now(), *dump + *compile + *encode + *kernel);
+            let Reconcile { dump, compile, commit, .. } = &self.report;
+            self.back_off.repaired(Instant::now(), *dump + *compile + commit.encode + commit.kernel);
         }
         let doubt = self.belief.doubt();
         let by = doubt.and_then(Doubt::by).unwrap_or_else(|| "unknown".to_owned());

@@ -90,10 +90,8 @@ pub struct Reconcile {
     pub dump: Duration,
     /// The time to compile and compare.
     pub compile: Duration,
-    /// The time to encode the transactions.
-    pub encode: Duration,
-    /// The time of the kernel's commits; only of transactions that the kernel accepted.
-    pub kernel: Duration,
+    /// Messages, bytes and times of all commits.
+    pub commit: Commit,
     /// Number of transactions that the kernel accepted.
     pub transactions: usize,
     /// Number of transactions that the kernel refused, or whose outcome is unknown. More than one while a Service that
@@ -101,10 +99,6 @@ pub struct Reconcile {
     pub failed_transactions: usize,
     /// Operations committed, by family.
     pub operations: [usize; 2],
-    /// Netlink messages committed.
-    pub messages: usize,
-    /// Length of what was committed, in bytes.
-    pub bytes: usize,
 
     /// The first of the committed operations, up to eight.
     pub sample: Vec<Sampled>,
@@ -205,9 +199,6 @@ impl Reconcile {
     /// Adds a commit.
     pub(crate) fn committed(&mut self, transactions: usize, commit: &Commit) {
         self.transactions += transactions;
-        self.messages += commit.messages;
-        self.bytes += commit.bytes;
-        self.encode += commit.encode;
-        self.kernel += commit.kernel;
+        self.commit += *commit;
     }
 }

@@ -74,8 +74,8 @@ impl Portolan {
         let stages = [
             ("dump", reconcile.dump),
             ("compile", reconcile.compile),
-            ("encode", reconcile.encode),
-            ("kernel", reconcile.kernel),
+            ("encode", reconcile.commit.encode),
+            ("kernel", reconcile.commit.kernel),
         ];
         for (stage, took) in stages.into_iter().filter(|(_, took)| !took.is_zero()) {
             self.stage_duration.with_label_values(&[stage]).observe(took.as_secs_f64());
@@ -86,8 +86,8 @@ impl Portolan {
         }
         self.transactions.inc_by(reconcile.transactions as u64);
         self.failed_transactions.inc_by(reconcile.failed_transactions as u64);
-        self.messages.inc_by(reconcile.messages as u64);
-        self.bytes.inc_by(reconcile.bytes as u64);
+        self.messages.inc_by(reconcile.commit.messages as u64);
+        self.bytes.inc_by(reconcile.commit.bytes as u64);
         self.repairs.inc_by((reconcile.repair_operations > 0).into());
         self.repair_operations.inc_by(reconcile.repair_operations as u64);
         self.quarantined.set(number(reconcile.quarantined));

@@ -59,13 +59,13 @@ fn reconciles(f: &mut String, report: &Report, notes: &Notes) -> fmt::Result {
         None => writeln!(f, "  none has succeeded yet")?,
         Some((at, last)) => {
             let operations: usize = last.operations.iter().sum();
-            let (took, kernel) = (last.duration, last.kernel);
+            let (took, kernel) = (last.duration, last.commit.kernel);
             writeln!(f, "  last success   {at} ({} ago)", ago(*at))?;
             writeln!(
                 f,
                 "                 {}, {} bytes, {took:.1?}, of it {kernel:.1?} in the kernel",
                 count(operations, "operation", "operations"),
-                last.bytes
+                last.commit.bytes
             )?;
         }
     }
