@@ -83,7 +83,7 @@ fn origin(agent: &AgentState) -> String {
 /// Describes how old the state of an agent is.
 pub fn freshness(agent: &AgentState) -> String {
     let synced = match (&agent.synced, agent.waiting_seconds) {
-        (None, _) => "the kernel was not programmed yet".to_owned(),
+        (None, _) => "the kernel has not been programmed yet".to_owned(),
         (_, Some(waiting)) => format!("a change has waited for {waiting:.1} s"),
         (Some(synced), None) => {
             let since = |now: Timestamp| Some(now.duration_since(synced.parse().ok()?).unsigned_abs());
