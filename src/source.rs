@@ -1,4 +1,4 @@
-//! Everything from which state comes: the API server, manifests and the host. Each reports [`Event`]s to an [`Inbox`].
+//! All sources of state: the API server, manifests and the host. Each source reports [`Event`]s to an [`Inbox`].
 
 mod backlog;
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! Pending changes: one entry an object, however often it changed.
+//! Pending changes: one entry per object, however often the object changed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,12 +9,12 @@ use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
 use super::event::{Change, Completeness, Update};
 
-/// How many times of changes are kept for a metric; the oldest stay.
+/// How many change times are kept for a metric. The oldest ones are kept.
 pub const MOST_TRIGGERS: usize = 4096;
 
-/// Pending changes. Of an object that changed twice only the later state is kept, and a list supersedes everything before
-/// it, so that a backlog is bounded by the objects of the last list and the names of those deleted since. It leads to the
-/// same state as all changes one by one.
+/// Pending changes. If an object changed twice, only its later state is kept, and a list supersedes everything before
+/// it. So a backlog is bounded by the objects of the last list and the names of objects deleted since. Applying a
+/// backlog leads to the same state as applying all changes one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
     services: Objects<Service>,
@@ -30,7 +30,7 @@ pub struct Backlog {
 /// The objects of one kind.
 #[derive(Clone, Debug)]
 enum Objects<T> {
-    /// These are new or different, or gone; in order, for the log.
+    /// Objects that are new or different, or gone (`None`); sorted by name, for the log.
     Changed(BTreeMap<ObjectName, Option<Arc<T>>>),
     /// All objects.
     All(HashMap<ObjectName, Arc<T>>),
@@ -62,7 +62,7 @@ impl<T> Objects<T> {
         matches!(self, Self::All(_))
     }
 
-    /// As changes: `list` makes one of all objects, `one` of a single object.
+    /// Adds the objects to `changes`: `list` makes a change of all objects, `one` a change of a single object.
     fn into_changes(
         self,
         list: fn(Vec<(ObjectName, Arc<T>)>) -> Change,
@@ -109,7 +109,7 @@ impl Backlog {
         self.completeness = update.completeness.or(self.completeness);
     }
 
-    /// Number of entries: objects and names of objects, the Node, the ranges.
+    /// Number of entries: objects, names of deleted objects, the Node, the ServiceCIDR ranges.
     pub fn len(&self) -> usize {
         self.services.len()
             + self.slices.len()
@@ -163,7 +163,7 @@ mod tests {
         Arc::new(EndpointSlice { name: name(number), service: service.into(), ports, endpoints })
     }
 
-    /// What a sequence of changes leads to, taken up one by one.
+    /// The state that a sequence of changes leads to, applied one by one.
     #[derive(Clone, Debug, Default, PartialEq)]
     struct State {
         services: BTreeMap<ObjectName, Arc<Service>>,

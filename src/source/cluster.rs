@@ -1,8 +1,8 @@
 //! Services and endpoints from the Kubernetes API.
 //!
-//! One task for each kind of object lists and watches it (`reflector`), keeps its objects as the model (`store`), and
-//! reports deltas; one passes these on to the agent (`delivery`); one writes Events (`events`). All run on a thread of
-//! their own and wait for nothing but the network.
+//! One task per kind of object lists and watches the objects (`reflector`), keeps them as the model (`store`), and
+//! reports deltas. Another task passes the deltas on to the agent (`delivery`), and another writes Events (`events`).
+//! All tasks run on a separate thread and wait only for the network.
 
 mod access;
 mod action;

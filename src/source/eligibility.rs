@@ -14,12 +14,12 @@ pub(super) enum Eligibility {
     Eligible,
     /// The Node is being deleted, or the cluster autoscaler is about to delete it.
     Leaving,
-    /// There is no Node of this name.
+    /// There is no Node with this name.
     Missing,
 }
 
 impl Eligibility {
-    /// That of a Node that exists.
+    /// The eligibility of a Node that exists.
     pub fn of(is_eligible: bool) -> Self {
         if is_eligible { Self::Eligible } else { Self::Leaving }
     }
@@ -33,12 +33,12 @@ pub(super) struct EligibilityTracker {
 }
 
 impl EligibilityTracker {
-    /// Nothing is known yet of the node of this name.
+    /// Creates a tracker for the node with this name, whose eligibility is not known yet.
     pub fn new(node_name: Arc<str>) -> Self {
         Self { node_name, last: Mutex::default() }
     }
 
-    /// Reports the present eligibility. That a node is eligible from the start is not logged.
+    /// Reports the present eligibility. Does not log it if the node is eligible from the start.
     pub fn update(&self, eligibility: Eligibility, health: &Health) {
         health.set_node_eligible(eligibility == Eligibility::Eligible);
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(eligibility);

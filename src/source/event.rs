@@ -1,4 +1,4 @@
-//! What sources report, and where to.
+//! The events that sources report, and their receiver.
 
 use std::sync::Arc;
 
@@ -6,18 +6,18 @@ use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
-/// What a source reports.
+/// An event that a source reports.
 #[derive(Debug)]
 pub enum Event {
     /// The cluster, or manifests, changed.
     Update(Update),
-    /// An address of this host came or went.
+    /// An address of this host was added or removed.
     Addresses,
-    /// The source cannot go on, and has logged why.
+    /// The source cannot continue, and has logged the reason.
     Failed,
 }
 
-/// Receives what sources report, from any thread; clones lead to the same receiver.
+/// Receives the events of sources, from any thread. Clones lead to the same receiver.
 pub trait Inbox: Clone + Send + 'static {
     /// Takes an event; never blocks.
     ///
@@ -36,11 +36,11 @@ pub struct Closed;
 pub enum Change {
     /// A Service is new or different, or gone.
     Service(ObjectName, Option<Arc<Service>>),
-    /// A slice is new or different, or gone; slices derived from Pods are among them.
+    /// A slice is new or different, or gone. The slice may be derived from Pods.
     Slice(ObjectName, Option<Arc<EndpointSlice>>),
-    /// All Services: those not among them are gone.
+    /// All Services. Any other Service is gone.
     Services(Vec<(ObjectName, Arc<Service>)>),
-    /// All slices: those not among them are gone.
+    /// All slices. Any other slice is gone.
     Slices(Vec<(ObjectName, Arc<EndpointSlice>)>),
     /// The Node object of this node is new or different, or gone.
     Node(Option<Arc<Node>>),
@@ -48,12 +48,12 @@ pub enum Change {
     ServiceCidrs(Vec<IpNetwork>),
 }
 
-/// What the API server reported at once, or what is new in manifests.
+/// Changes that the API server reported together, or that were found in manifests.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
     /// Differences, the oldest first.
     pub changes: Vec<Change>,
-    /// When the changes of endpoints among them began, according to the endpoint controller (annotation
+    /// When the endpoint changes in this update began, according to the endpoint controller (annotation
     /// `endpoints.kubernetes.io/last-change-trigger-time`); for `network_programming_duration_seconds`.
     pub triggers: Vec<Timestamp>,
     /// How complete the manifests are now, if that changed.

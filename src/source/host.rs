@@ -1,4 +1,4 @@
-//! The addresses of the host's interfaces, and changes of these.
+//! The addresses of the host's interfaces, and changes of these addresses.
 
 use std::{io, net::IpAddr};
 
@@ -27,12 +27,12 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
     Ok(getifaddrs()?.filter_map(|interface| interface.address.and_then(address)).collect())
 }
 
-/// Reports changes of this host's addresses from now on, on a thread of its own.
+/// Reports changes of this host's addresses from now on, on a separate thread.
 ///
 /// # Errors
 /// The socket cannot be opened, or the thread cannot be started.
 pub fn watch(inbox: impl Inbox) -> io::Result<()> {
-    // No protocol is NETLINK_ROUTE, which is 0.
+    // `None` selects the protocol NETLINK_ROUTE, which is 0.
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     bind(&socket, &SocketAddrNetlink::new(0, ADDRESS_GROUPS))?;
     let watching = move || {

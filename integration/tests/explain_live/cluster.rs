@@ -120,7 +120,7 @@ fn rights_in_one_namespace_are_enough_to_explain_it() {
         assert_eq!(answer.code, Some(0), "{answer:?}");
         assert!(answer.stdout.contains("default/web") && !answer.stdout.contains("hidden"), "{answer:?}");
         let lines: Vec<&str> = answer.stderr.lines().collect();
-        assert!(lines[0].contains("without other namespaces than default"), "{lines:?}");
+        assert!(lines[0].contains("without namespaces other than default"), "{lines:?}");
         assert!(lines[1].contains("without Nodes, so that their addresses and zones"), "{lines:?}");
     }
 }

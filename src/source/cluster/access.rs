@@ -1,4 +1,4 @@
-//! Access to a cluster: where its API server is, and with which credentials it is asked.
+//! Access to a cluster: the URL of its API server, and the credentials of requests.
 
 use http::Uri;
 use tokio::runtime::{Builder, Runtime};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::config::settings::ApiSettings;
 
-/// A cluster that can be asked: its credentials have been read.
+/// A cluster whose credentials have been read, so that requests can be sent.
 pub struct Cluster {
     pub(super) runtime: Runtime,
     pub(super) connection: Connection,

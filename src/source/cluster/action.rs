@@ -1,4 +1,4 @@
-//! What a reflector does, and what comes of it.
+//! The actions of a reflector, their outcomes, and their effects on the store.
 
 use std::time::Duration;
 
@@ -26,22 +26,22 @@ pub(super) enum Outcome {
     /// A list is complete.
     Listed {
         version: Version,
-        /// It has no objects, though objects are known.
+        /// Whether the list has no objects, though objects are known.
         is_emptied: bool,
     },
-    /// The server's history still contains the version, with what is known of it.
+    /// The server's history still contains the version, and matches the known objects.
     Verified,
-    /// At that version, the server has something else than what is known.
+    /// At that version, the server's history does not match the known objects.
     Contradicted,
     /// The server has accepted a watch.
     Opened,
     /// A watch has sent an event or a bookmark, with this version if it has one.
     Received(Option<Version>),
-    /// The watch has sent nothing until the time given.
+    /// The watch has sent nothing until the given time.
     Silent,
     /// The watch ended without an error.
     Ended,
-    /// A request failed, or its answer broke off.
+    /// A request failed, or its answer was cut off.
     Failed(RequestError),
     /// The delay is over.
     Elapsed,
@@ -62,7 +62,7 @@ pub(super) enum Effect {
     Apply,
     /// The server does not serve the kind, and it is optional: there are no objects.
     Clear,
-    /// Nothing; but the server's history was replaced, which concerns all kinds.
+    /// Nothing, but the server's history was replaced, which concerns all kinds.
     Alert,
 }
 

@@ -1,4 +1,4 @@
-//! The address and credentials of the API server: of `--kubeconfig`, of `--master`, or of a Pod.
+//! The address and credentials of the API server: from `--kubeconfig`, from `--master`, or from a Pod.
 
 use std::{path::Path, time::Duration};
 
@@ -24,29 +24,30 @@ use crate::config::settings::{ApiSettings, parse_url};
 /// Timeout of a connection attempt.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Size of the read buffer of a connection. By default it would grow to half a megabyte during lists, and stay so.
+/// Size of the read buffer of a connection. By default, it would grow to half a megabyte during lists, and not shrink.
 const READ_BUFFER: usize = 64 << 10;
 
-/// How much a server may send on an HTTP/2 connection, and for one request of it, before it was read.
+/// How many bytes a server may send on an HTTP/2 connection, and for one request, before the client has read them.
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const STREAM_WINDOW: u32 = 256 << 10;
 
-/// How often an HTTP/2 connection is probed (PING), and for how long an answer may take; as client-go.
+/// How often an HTTP/2 connection is probed (PING), and how long an answer may take; as in client-go.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection that has been idle for so long is probed (TCP keepalive), for servers without HTTP/2.
+/// A connection that has been idle for this long is probed (TCP keepalive), for servers without HTTP/2.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 /// Time between two probes.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-/// A connection is closed after so many unanswered probes, or when data is not acknowledged for as long as these take.
+/// A connection is closed after this many unanswered probes, or when data is not acknowledged in the time that the
+/// probes take.
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// Logged when a Pod's API server cannot be reached: the most frequent cause when a proxy starts.
 pub(super) const IN_CLUSTER_HINT: &str =
     "KUBERNETES_SERVICE_HOST must be an address that works without a proxy, not a ClusterIP";
 
-/// The API server cannot be used: what its address, its credentials or its answer has wrong, in one line.
+/// The API server cannot be used: what is wrong with its address, its credentials or its answer, in one line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(pub(super) String);
@@ -58,15 +59,15 @@ impl Error {
     }
 }
 
-/// The thread of the API server, or what it runs on, cannot be started.
+/// The thread of the API server, or its runtime, cannot be started.
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Self(format!("cannot start the thread of the API server: {error}"))
     }
 }
 
-/// The configuration of the client. As client-go: the URL of `--master` wins over the kubeconfig's; without either, the
-/// environment and files of a Pod are used.
+/// The configuration of the client. As in client-go, the URL of `--master` takes precedence over the kubeconfig's.
+/// Without either, the environment and files of a Pod are used.
 pub(super) async fn config(settings: &ApiSettings) -> Result<Config, Error> {
     let master = settings.master.as_deref().map(str::trim).filter(|master| !master.is_empty());
     let mut config = match (&settings.kubeconfig, master) {
@@ -115,7 +116,7 @@ async fn from_file(path: &Path, context: Option<&str>, master: Option<&str>) -> 
             && command.contains('/')
             && let Some(directory) = path.parent()
         {
-            // As client-go; a name without a slash is looked for in $PATH.
+            // As in client-go. A name without a slash is looked up in $PATH.
             *command = directory.join(&*command).to_string_lossy().into_owned();
         }
     }
@@ -160,7 +161,7 @@ async fn from_file(path: &Path, context: Option<&str>, master: Option<&str>) -> 
         )));
     }
     config.proxy_url = proxy;
-    // kube reads it again from time to time: authorities change.
+    // kube reads the file again from time to time, since authorities change.
     config.root_cert_file = authority.map(Into::into);
     Ok(config)
 }

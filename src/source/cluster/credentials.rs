@@ -1,9 +1,10 @@
 //! Credentials that are replaced while the agent runs: the token in a file every hour or so, a client certificate before
 //! it expires, the credentials of an exec plugin.
 //!
-//! Files are read for every request, since requests are few. kube's client alone would read a certificate once, keep a
-//! token for a minute, and take the line break at the end of a token's file for a part of the token. A task of its own
-//! runs an exec plugin, before its credentials expire and when the server refuses them, so that no request waits for it.
+//! Files are read for every request, since requests are few. kube's client alone would read a certificate only once,
+//! keep a token for a minute, and treat the line break at the end of a token's file as part of the token. A separate
+//! task runs an exec plugin before its credentials expire and when the server refuses them, so that no request waits
+//! for the plugin.
 
 use std::{
     fs,
@@ -37,7 +38,7 @@ const LOOK: Duration = Duration::from_secs(30);
 pub(super) struct PluginTimes {
     /// Timeout of a run.
     pub limit: Duration,
-    /// Least time between two runs.
+    /// Minimum time between two runs.
     pub pause: Duration,
 }
 
@@ -58,14 +59,14 @@ struct Shared {
     certificate_files: Vec<PathBuf>,
     hasher: RandomState,
     last: Mutex<Last>,
-    /// The server has refused the plugin's credentials.
+    /// Notified when the server has refused the credentials.
     refused: Notify,
 }
 
 /// The credentials last read.
 struct Last {
     client: Client,
-    /// Contents of the certificate's files, as a hash, since the key is secret.
+    /// Hash of the contents of the certificate's files. Only a hash, since the key is secret.
     certificate: Option<u64>,
     certificate_state: CredentialState,
     token: Option<HeaderValue>,
@@ -73,7 +74,7 @@ struct Last {
     authority_state: CredentialState,
 }
 
-/// Whether a credential is invalid at the moment: logged when that begins and when it ends.
+/// Whether a credential is invalid at the moment. Logs when it becomes invalid, and when it is valid again.
 #[derive(Default)]
 struct CredentialState {
     is_invalid: bool,
@@ -100,8 +101,8 @@ impl CredentialState {
 }
 
 impl Credentials {
-    /// Reads the credentials for the first time. Runs an exec plugin, and from then on a task of the runtime does so when
-    /// it is due.
+    /// Reads the credentials for the first time. An exec plugin is run, and a task of the runtime runs it again
+    /// whenever that is due.
     ///
     /// # Errors
     /// Credentials cannot be read or are invalid; the plugin fails.
@@ -114,13 +115,13 @@ impl Credentials {
         let url = config.cluster_url.clone();
         let refuse = |reason| Error::credentials(&url, reason);
         let user = &mut config.auth_info;
-        // As kube, which would run it by itself: only for a user without other credentials.
+        // As in kube, which would otherwise run the plugin: only for a user without other credentials.
         let has_other = user.token.is_some() || user.token_file.is_some() || user.password.is_some();
         let plugin = user.exec.take().filter(|_| !has_other).map(Plugin::new).transpose();
         let plugin = plugin.map_err(refuse)?;
         let token_file = user.token_file.take().map(PathBuf::from);
         if token_file.is_some() {
-            // As client-go: the file wins.
+            // As in client-go, the file takes precedence.
             user.token = None;
         }
         let certificate_files = [
@@ -159,8 +160,8 @@ impl Credentials {
         Ok(Self(shared))
     }
 
-    /// The client to send a request with, and the `Authorization` header, if kube does not add it. Credentials that cannot
-    /// be read at the moment stay what they were.
+    /// The client to send a request with, and the `Authorization` header, if kube does not add it. If credentials
+    /// cannot be read at the moment, the last ones are returned.
     pub fn current(&self) -> (Client, Option<HeaderValue>) {
         let shared = &self.0;
         let mut last = shared.last();
@@ -179,14 +180,14 @@ impl Credentials {
             info!("Client certificate replaced");
             (last.client, last.certificate) = (client, certificate);
         }
-        // kube reads the file by itself, every few minutes, and keeps the last valid one.
+        // kube reads the file every few minutes, and keeps the last valid content.
         if let Some(file) = &shared.config.root_cert_file {
             last.authority_state.update("certificate authority", read_authority(file));
         }
         (last.client.clone(), last.token.clone())
     }
 
-    /// The server has refused the credentials (401): a plugin runs again, if there is one.
+    /// Notes that the server has refused the credentials (401), so that the plugin runs again, if there is one.
     pub fn refused(&self) {
         self.0.refused.notify_one();
     }
@@ -226,7 +227,7 @@ impl Shared {
 async fn follow(shared: Arc<Shared>, plugin: Plugin, mut expires: Option<Timestamp>, times: PluginTimes) {
     let mut state = CredentialState::default();
     loop {
-        // However soon the credentials expire, and however often the server refuses them.
+        // Always pause, however soon the credentials expire and however often the server refuses them.
         sleep(times.pause).await;
         if !state.is_invalid {
             tokio::select! {
@@ -266,7 +267,7 @@ fn identify(user: &mut AuthInfo, credential: &Credential) {
 /// The `Authorization` header for the token in a file.
 ///
 /// # Errors
-/// Why there is none, in one line.
+/// Why there is no valid token, in one line.
 fn read_token(path: &Path) -> Result<HeaderValue, String> {
     let refuse = |reason: &str| format!("token file {}: {reason}", path.display());
     let text = fs::read_to_string(path).map_err(|error| refuse(&error.to_string()))?;

@@ -14,7 +14,7 @@ use crate::api::protobuf;
 
 /// An event of a watch.
 pub(super) enum Event<W> {
-    /// An object, new or changed; or with `true` as it was when it was deleted.
+    /// An object that is new or changed or, with `true`, the last state of a deleted object.
     Object(W, bool),
     /// All changes up to this version, if there is one, were sent.
     Bookmark(Option<Version>),
@@ -27,10 +27,10 @@ pub(super) fn version<W: Watched>(object: &W) -> Option<Version> {
     object.metadata().get()?.resource_version.get().filter(|version| !version.is_empty()).cloned()
 }
 
-/// Reads an event; nothing if it is a blank line.
+/// Reads an event. Returns `None` for a blank line.
 ///
 /// # Errors
-/// It is not an event, or it is one of type `ERROR`.
+/// The bytes are not an event, or the event has the type `ERROR`.
 pub(super) fn event<W: Watched>(bytes: &[u8], encoding: Encoding) -> Result<Option<Event<W>>, RequestError> {
     match encoding {
         Encoding::Json => json_event(bytes),
@@ -55,7 +55,7 @@ fn json_event<W: Watched>(line: &[u8]) -> Result<Option<Event<W>>, RequestError>
         Err(error) if error.is_data() => error,
         Err(error) => return Err(RequestError::malformed(error)),
     };
-    // A Status with a null, which kube does not accept.
+    // The object may be a Status with a null, which kube does not accept.
     let mut event: Value = serde_json::from_slice(line).map_err(RequestError::malformed)?;
     if event["type"] == "ERROR" {
         return Err(RequestError::event(event["object"].take()));
@@ -78,7 +78,7 @@ fn protobuf_event<W: Watched>(frame: &[u8]) -> Result<Event<W>, RequestError> {
     }
 }
 
-/// Requests a page of a list, and gives its objects one by one.
+/// Requests a page of a list, and passes its objects to `object` one by one.
 ///
 /// # Errors
 /// The request fails, or the answer is not a list of this kind.

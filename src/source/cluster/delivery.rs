@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// What a reflector reports of its kind.
+/// A report of a reflector about its kind.
 #[derive(Debug)]
 pub(super) enum Delta {
     /// Objects changed.
@@ -36,10 +36,10 @@ pub(super) enum Delta {
     Denied(Kind),
 }
 
-/// Nothing is delivered before these are listed.
+/// Nothing is delivered before these kinds are listed.
 const NEEDED: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
 
-/// The first delivery waits for these for a limited time.
+/// The first delivery waits for these kinds for a limited time.
 const OPTIONAL: [Kind; 2] = [Kind::Node, Kind::ServiceCidr];
 
 /// Delivers deltas to the agent until the agent or all watches are gone.
@@ -66,7 +66,8 @@ pub(super) async fn deliver(mut deltas: Receiver<Delta>, events: impl Inbox, opt
 /// The Node has no `spec.podCIDRs`.
 struct NoPodNetworks;
 
-/// Everything, once all kinds are listed and the Node has what is needed of it; nothing when no watch is left.
+/// Returns all changes, once all kinds are listed and the Node has the fields that are needed; `None` when no watch is
+/// left.
 async fn gather(deltas: &mut Receiver<Delta>, options: &Options) -> Result<Option<Update>, NoPodNetworks> {
     let timing = options.timing;
     let began = Instant::now();
@@ -89,7 +90,7 @@ async fn gather(deltas: &mut Receiver<Delta>, options: &Options) -> Result<Optio
             } else if options.needs_pod_networks
                 && backlog.node().is_none_or(|node| node.pod_cidrs.is_empty())
             {
-                // Without them pods cannot be recognised; the rules of an earlier run may be better.
+                // Without pod CIDRs, pods cannot be recognised; the rules of an earlier run may be better.
                 let until = needed_at + timing.pod_networks;
                 if Instant::now() >= until {
                     return Err(NoPodNetworks);
@@ -137,7 +138,7 @@ async fn gather(deltas: &mut Receiver<Delta>, options: &Options) -> Result<Optio
     }
 }
 
-/// Everything that has arrived, as soon as anything has; nothing when no watch is left.
+/// Waits for a delta, and returns all changes that have arrived by then; `None` when no watch is left.
 async fn batch(deltas: &mut Receiver<Delta>) -> Option<Update> {
     let mut update = Update::default();
     let mut next = deltas.recv().await?;

@@ -15,7 +15,7 @@ use crate::api::protobuf;
 /// Cause of a `Status` for a resource version that the server has not reached (`CauseTypeResourceVersionTooLarge`).
 const TOO_LARGE: &str = "ResourceVersionTooLarge";
 
-/// The kind of failure, as far as it decides what to do next.
+/// The kind of failure, as far as it determines the next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     /// There is no connection, or it broke.
@@ -44,7 +44,7 @@ pub(super) enum Reason {
         /// `code` of the `Status`.
         code: u16,
     },
-    /// The answer is not one that the API documents.
+    /// The answer is not as the API documents it.
     Malformed,
     /// A watch ended at once.
     Ended,
@@ -55,8 +55,8 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    /// How far the request got: 0 without an answer, 1 with an answer that may not be an API server's, 2 with that of an
-    /// API server that is not ready, 3 with that of one that is ready.
+    /// How far the request got: 0 without an answer, 1 with an answer that may not be from an API server, 2 with an
+    /// answer from an API server that is not ready, 3 with an answer from an API server that is ready.
     pub const fn progress(&self) -> u8 {
         match self {
             Self::Unreachable | Self::Silent => 0,
@@ -72,7 +72,7 @@ impl Reason {
     }
 }
 
-/// A request failed, or its answer broke off.
+/// A request failed, or its answer was cut off.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct RequestError {
@@ -89,12 +89,12 @@ impl RequestError {
         Self { reason, message: message.into(), retry_after: None }
     }
 
-    /// The answer is not one that the API documents.
+    /// The answer is not as the API documents it.
     pub fn malformed(what: impl std::fmt::Display) -> Self {
         Self::new(Reason::Malformed, format!("the answer is invalid: {what}"))
     }
 
-    /// Nothing was received for so long.
+    /// Nothing was received for this long.
     pub fn silent(time: Duration) -> Self {
         Self::new(Reason::Silent, format!("nothing was received for {time:.1?}"))
     }
@@ -124,7 +124,7 @@ impl RequestError {
         Self::transport(error)
     }
 
-    /// An answer with this status code, body and `Retry-After`, which is not a success.
+    /// An answer that is not a success, with this status code, body and `Retry-After`.
     pub fn answer(code: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Self {
         let code = code.as_u16();
         let error = if let Some(status) = document(body).and_then(read_status) {
@@ -175,7 +175,7 @@ fn document(bytes: &[u8]) -> Option<Value> {
     Some(document)
 }
 
-/// A `Status`; nothing if the document is something else. Some servers write null for empty fields, which kube does not
+/// A `Status`; `None` if the document is something else. Some servers write null for empty fields, which kube does not
 /// accept.
 fn read_status(mut document: Value) -> Option<Status> {
     fn drop_nulls(value: &mut Value) {
@@ -195,7 +195,7 @@ fn read_status(mut document: Value) -> Option<Status> {
     serde_json::from_value(document).ok()
 }
 
-/// The kind of failure that a `Status` describes; its code counts only without a reason.
+/// The kind of failure that a `Status` describes. The code of the `Status` is used only if it has no reason.
 fn classify(status: &Status) -> Reason {
     let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
     if causes.iter().any(|cause| cause.reason == TOO_LARGE) {
@@ -225,7 +225,7 @@ fn explain(mut message: String) -> String {
         (
             "CaUsedAsEndEntity",
             "; the API server's certificate is that of a certificate authority (CA:TRUE), which is not accepted for a \
-             server: have the authority sign another one for it",
+             server: have the authority sign a separate certificate for the server",
         ),
         ("tunnel error", "; the proxy is the one of $HTTPS_PROXY, or of proxy-url in the kubeconfig"),
     ];

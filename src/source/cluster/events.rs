@@ -27,7 +27,7 @@ use crate::observe::events::Warning;
 /// `reportingController`.
 const CONTROLLER: &str = "portolan";
 
-/// Least time between two requests: Events are a courtesy, and there are thousands of nodes.
+/// Minimum time between two requests: Events are a courtesy, and there are thousands of nodes.
 const PACE: Duration = Duration::from_millis(200);
 
 /// The same Warning within this time after the last belongs to its series.
@@ -50,7 +50,7 @@ struct Series {
     written: Instant,
 }
 
-/// Writes Warnings until the sender is gone. One that cannot be written is only logged, at debug level.
+/// Writes Warnings until the sender is gone. A Warning that cannot be written is only logged, at debug level.
 pub(super) async fn write(connection: Connection, node_name: Arc<str>, mut warnings: Receiver<Warning>) {
     let mut writer = Writer { connection, node_name, series: HashMap::new() };
     while let Some(warning) = warnings.recv().await {
@@ -74,7 +74,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes a Warning, alone or as one of a series; returns whether that took a request.
+    /// Writes a Warning, alone or as part of a series. Returns whether a request was sent.
     async fn take(&mut self, warning: Warning) -> Result<bool, RequestError> {
         let now = Instant::now();
         if let Some(series) = self.series.get_mut(&warning)
@@ -129,7 +129,7 @@ impl Writer {
                 kind: Some("Service".to_owned()),
                 namespace: Some(service.namespace.to_string()),
                 name: Some(service.name.to_string()),
-                // `kubectl describe` finds Events by it. Warnings are few, so it is not kept for every Service.
+                // `kubectl describe` finds Events by uid. Warnings are few, so the uid is not kept for every Service.
                 uid: self.uid(warning).await,
                 ..ObjectReference::default()
             }),
@@ -140,7 +140,7 @@ impl Writer {
         }
     }
 
-    /// Read with a list, which a proxy is permitted; `get` may not be.
+    /// Reads the Service's uid with a list, which a proxy is permitted; `get` may not be permitted.
     async fn uid(&self, warning: &Warning) -> Option<String> {
         let service = &warning.service;
         let path = with_parameters(

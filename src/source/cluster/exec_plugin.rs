@@ -1,7 +1,7 @@
-//! Exec plugins: programs of cloud providers that give credentials (`users[].user.exec` of a kubeconfig,
+//! Exec plugins: programs of cloud providers that return credentials (`users[].user.exec` of a kubeconfig,
 //! `ExecCredential` of `client.authentication.k8s.io`).
 //!
-//! kube runs them, too, but without a timeout, on a thread that stays blocked, and while every request waits.
+//! kube can run plugins too, but without a timeout, on a thread that stays blocked, and while every request waits.
 
 use std::{fmt, io, process::Stdio, time::Duration};
 
@@ -39,7 +39,7 @@ pub(super) struct Credential {
     pub expires: Option<Timestamp>,
 }
 
-/// `ExecCredential`, as far as it matters.
+/// The part of an `ExecCredential` that matters.
 #[derive(Deserialize)]
 struct ExecCredential {
     status: Option<Status>,
@@ -58,7 +58,7 @@ impl Plugin {
     /// A plugin that a kubeconfig names.
     ///
     /// # Errors
-    /// The command is missing, or needs a terminal: one line that names the plugin.
+    /// The command is missing, or needs a terminal. The error is one line that names the plugin.
     pub fn new(exec: ExecConfig) -> Result<Self, String> {
         let plugin = Self { command: exec.command.clone().unwrap_or_default(), exec };
         if plugin.command.is_empty() {
@@ -70,11 +70,11 @@ impl Plugin {
         Ok(plugin)
     }
 
-    /// Runs it for at most this long.
+    /// Runs the plugin for at most this long.
     ///
     /// # Errors
-    /// It cannot be started, fails, gives no credentials, or takes longer; then it is killed with all that it started. One
-    /// line that names it.
+    /// The plugin cannot be started, fails, returns no credentials, or takes longer. If it takes longer, it is killed
+    /// with all processes that it started. The error is one line that names the plugin.
     pub async fn run(&self, limit: Duration) -> Result<Credential, String> {
         let output = self.output(limit).await;
         output.and_then(|output| parse(&output)).map_err(|reason| self.error(&reason))
@@ -100,7 +100,7 @@ impl Plugin {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own, so that what it starts can be ended with it.
+            // A new process group, so that the processes that the plugin starts can be killed with it.
             .process_group(0)
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| {
@@ -113,7 +113,7 @@ impl Plugin {
         let ended = async { tokio::join!(read(output), read(complaints), child.wait()) };
         let Ok((output, complaints, status)) = timeout(limit, ended).await else {
             if let Some(group) = group {
-                // It may have ended just now.
+                // The plugin may have ended just now.
                 let _ = kill_process_group(group, Signal::KILL);
             }
             return Err(format!("has not ended after {limit:?}, and was killed"));
@@ -132,13 +132,13 @@ impl Plugin {
 async fn read(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        // The output before an error is of more use than the error.
+        // The output before an error is more useful than the error.
         let _ = pipe.take(LONGEST_OUTPUT).read_to_end(&mut bytes).await;
     }
     bytes
 }
 
-/// Reads an `ExecCredential`, JSON or YAML as for client-go.
+/// Reads an `ExecCredential` in JSON or YAML, as client-go does.
 fn parse(output: &[u8]) -> Result<Credential, String> {
     let refuse = |reason: &dyn fmt::Display| format!("gave no ExecCredential: {reason}");
     let text = std::str::from_utf8(output).map_err(|error| refuse(&error))?;
@@ -235,7 +235,7 @@ mod tests {
         assert!(text.contains("exec plugin"), "{text}");
     }
 
-    /// Also what it started, and holds its pipes open.
+    /// The process that the plugin started, which holds its pipes open, is killed too.
     #[tokio::test]
     async fn a_plugin_that_hangs_is_killed() {
         let directory = tempfile::tempdir().unwrap();
@@ -246,7 +246,7 @@ mod tests {
         let count = loop {
             let text = plugin.run(Duration::from_millis(500)).await.unwrap_err();
             assert_eq!(text, "exec plugin \"/bin/sh\": has not ended after 500ms, and was killed");
-            // Unless the machine was too slow for the script to get that far.
+            // Again, if the machine was too slow for the script to write both.
             let count = fs::read_to_string(&pids).unwrap_or_default().lines().count();
             if count >= 2 || began.elapsed() > LONG {
                 break count;

@@ -16,15 +16,15 @@ pub(super) type Parts = BoxStream<'static, Result<Vec<u8>, RequestError>>;
 /// An answer in gzip.
 struct Compressed {
     parts: Parts,
-    /// What was received last, and how much of it is decoded.
+    /// The part that was received last, and how many of its bytes are decoded.
     part: Vec<u8>,
     read: usize,
     decoder: GzDecoder<Vec<u8>>,
     is_over: bool,
 }
 
-/// The parts of an answer in gzip, decoded. However little the server sent for it, no part has more than some tens of
-/// kilobytes.
+/// The parts of an answer in gzip, decoded. No decoded part is larger than some tens of kilobytes, however well the
+/// server compressed it.
 pub(super) fn gunzip(parts: Parts) -> Parts {
     let decoder = GzDecoder::new(Vec::new());
     let answer = Compressed { parts, part: Vec::new(), read: 0, decoder, is_over: false };
@@ -73,7 +73,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// What is decoded when so many bytes arrive at once.
+    /// The decoded parts, if this many bytes arrive at once.
     fn decoded(bytes: &[u8], at_once: usize) -> Result<Vec<Vec<u8>>, RequestError> {
         let parts: Vec<_> = bytes.chunks(at_once).map(|part| Ok(part.to_vec())).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,4 +1,5 @@
-//! Asks a cluster, before the agent runs, whether it could: its node, its rights, and where the API server is.
+//! Checks, before the agent runs, whether it could run in a cluster: its Node, its rights, and the API server's
+//! addresses.
 
 use std::{
     net::{IpAddr, ToSocketAddrs},
@@ -17,19 +18,19 @@ use crate::api::{parse_cidr, parse_ip};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many Nodes are listed to find a name that comes near.
+/// How many Nodes are listed to find a similar name.
 const NODES: &str = "100";
 
-/// What the agent does in a cluster.
+/// A right that the agent uses in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
     /// `list`, `watch`, `create` or `patch`.
     pub verb: &'static str,
     /// The group of the API; empty for the core.
     pub group: &'static str,
-    /// The resource, as `services`.
+    /// The resource, such as `services`.
     pub resource: &'static str,
-    /// Whether Services go unserved without it.
+    /// Whether Services are not served without this right.
     pub is_needed: bool,
 }
 
@@ -57,7 +58,7 @@ pub const RIGHTS: [Right; 10] = {
     ]
 };
 
-/// What the agent does beyond that with `--remove-taint`.
+/// The additional right that the agent uses with `--remove-taint`.
 const STARTUP_TAINT: Right = Right { verb: "patch", group: "", resource: "nodes", is_needed: false };
 
 impl std::fmt::Display for Right {
@@ -67,7 +68,7 @@ impl std::fmt::Display for Right {
     }
 }
 
-/// What a cluster answered. An error is in words, in one line.
+/// The answers of a cluster. Each error is one line of text.
 #[derive(Debug)]
 pub struct Inspection {
     /// The URL of the API server.
@@ -75,16 +76,16 @@ pub struct Inspection {
     /// The addresses of the API server that belong to Services or their networks, which exist only where a service
     /// proxy has programmed them.
     pub service_addresses: Vec<IpAddr>,
-    /// Whether there is a Node of this name; if not, the names that there are, the nearest first.
+    /// `None` if there is a Node with this name, otherwise the names of the existing Nodes, the most similar first.
     pub node: Result<Option<Vec<String>>, String>,
-    /// Whether the server answered that it does not permit that question; it can still be asked for the rights.
+    /// Whether the server denied the request for the Node. It is still asked for the rights.
     pub is_node_denied: bool,
-    /// The rights that are not granted, or why that is not known.
+    /// The rights that are not granted, or why they are not known.
     pub missing_rights: Result<Vec<Right>, String>,
 }
 
 impl Cluster {
-    /// Asks the API server. Blocks; each answer has ten seconds.
+    /// Asks the API server. Blocks until it has answered; the timeout of each answer is ten seconds.
     pub fn inspect(mut self) -> Inspection {
         self.connection.timing.response = PATIENCE;
         let Self { runtime, connection, url, options, .. } = self;
@@ -112,7 +113,7 @@ impl Cluster {
     }
 }
 
-/// Nothing if there is a Node of this name, else the names that there are.
+/// `None` if there is a Node with this name, otherwise the names of the existing Nodes.
 async fn node(connection: &Connection, name: &str) -> Result<Option<Vec<String>>, RequestError> {
     let selector = format!("metadata.name={name}");
     if !connection.items("/api/v1/nodes", &[("fieldSelector", &selector)]).await?.is_empty() {
@@ -149,7 +150,7 @@ async fn missing_rights(
     Ok(missing)
 }
 
-/// Those of the API server's addresses that are ClusterIPs. What cannot be asked is taken to be none.
+/// The API server's addresses that are ClusterIPs. A lookup that fails counts as empty.
 async fn service_addresses(connection: &Connection, url: &http::Uri) -> Vec<IpAddr> {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = url.port_u16().unwrap_or(443);

@@ -22,9 +22,9 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
     const KIND: Kind;
     /// Path of the collection.
     const PATH: &'static str;
-    /// The fields that are read of it, in protobuf.
+    /// The fields that are read, in protobuf.
     const SCHEMA: Schema;
-    /// Whether the proxy works, if not as well, on a server that does not serve the kind.
+    /// Whether the proxy works, though less well, on a server that does not serve the kind.
     const IS_OPTIONAL: bool = false;
     /// The part of an object that matters.
     type Model: PartialEq + Send + Sync;
@@ -32,7 +32,7 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
     /// `metadata`.
     fn metadata(&self) -> &Field<Metadata>;
 
-    /// The model of an object; none if no proxy, or another one, handles it.
+    /// The model of an object; `None` if no proxy or another proxy handles it.
     ///
     /// # Errors
     /// The first invalid field that makes the object unusable.
@@ -54,14 +54,14 @@ pub(super) trait Watched: DeserializeOwned + Send + Sync + 'static {
         None
     }
 
-    /// When the change that this object shows began.
+    /// When the change that led to this object began.
     fn trigger(&self) -> Option<Timestamp> {
         None
     }
 }
 
-/// An object of the API as it is read: a type of the source, which implements [`Watched`], so that nothing of the API depends on
-/// the source.
+/// An object of the API as it is read. This type belongs to the source and implements [`Watched`], so that nothing in
+/// the API depends on the source.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub(super) struct Object<T>(T);

@@ -1,4 +1,4 @@
-//! One list of everything that explains the Services of a node, for commands that do not stay.
+//! A single list of everything that explains the Services of a node, for commands that do not keep watching.
 
 use std::time::Duration;
 
@@ -21,15 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Listed {
     /// The lists, one after the other, as the API server wrote them.
     pub text: Vec<u8>,
-    /// What could not be listed although it would help, a sentence each.
+    /// Objects that would help but could not be listed, one sentence each.
     pub warnings: Vec<String>,
     /// The API server.
     pub server: String,
 }
 
 impl Cluster {
-    /// Lists Services, their slices, Nodes, ServiceCIDRs and Pods, each once. The last three are left out with a warning if
-    /// reading them is not permitted; so are the objects of other namespaces than this, if one is given.
+    /// Lists Services, their slices, Nodes, ServiceCIDRs and Pods, each once. Any of the last three that cannot be
+    /// listed is left out with a warning; ServiceCIDRs that the server denies are left out without a warning. If
+    /// a namespace is given, and a kind cannot be listed in all namespaces because that is not permitted, only the
+    /// objects of this namespace are listed; for Services, with a warning.
     ///
     /// # Errors
     /// The server cannot be reached, or does not permit reading Services or slices.
@@ -53,8 +55,8 @@ impl Cluster {
         let all = [newest];
         let services = [newest, ("labelSelector", &services), ("fieldSelector", "spec.clusterIP!=None")];
         let slices = [newest, ("labelSelector", &slices)];
-        // Where the objects of a kind are, which of them, whether they have namespaces, and what is missing without them,
-        // in words; without the first two nothing can be explained.
+        // Of each kind: the path, the selectors, whether objects have namespaces, and the text of the warning if they
+        // cannot be listed. Without the first two kinds, nothing can be explained.
         let kinds = [
             (Services::PATH, &services[..], true, None),
             (EndpointSlices::PATH, &slices, true, None),
@@ -76,7 +78,7 @@ impl Cluster {
                 text = get(&in_namespace(path, namespace), selectors);
                 if text.is_ok() && path == Services::PATH {
                     listed.warnings.push(format!(
-                        "without other namespaces than {namespace}, so that it is unknown which frontends they have"
+                        "without namespaces other than {namespace}, so that their frontends are unknown"
                     ));
                 }
             }

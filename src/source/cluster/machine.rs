@@ -17,16 +17,17 @@ use crate::retry::jitter;
 /// A watch that is still open after this time counts as working, even without an event.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
-/// How many requests in a row may follow each other without a delay.
+/// How many requests in a row may be sent without a delay.
 const MAX_IMMEDIATE: u32 = 3;
 
-/// After so many failures in a row the position is no longer verified where the server answers: some may not be able to.
+/// After this many failures in a row, the position is no longer verified if the server answers: some servers may not be
+/// able to verify it.
 const MAX_VERIFICATIONS: u32 = 8;
 
-/// How much earlier than by its timeout a watch may end.
+/// How much earlier than its timeout a watch may end and still count as ended by its timeout.
 const EARLY: Duration = Duration::from_secs(2);
 
-/// Longest delay that a server may ask for; a longer one is a mistake.
+/// Longest delay that a server may ask for; a longer delay is a mistake.
 const LONGEST_ASKED: Duration = Duration::from_hours(24);
 
 /// The time, and a random number between 0 and 1 for jitter.
@@ -64,7 +65,7 @@ enum State {
     Waiting {
         until: Instant,
         next: Request,
-        /// The server asked for the delay, so that nothing shortens it.
+        /// Whether the server asked for the delay, so that nothing shortens it.
         is_asked: bool,
     },
 }
@@ -73,15 +74,15 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     since: Instant,
-    /// When the last line came.
+    /// When the last line arrived.
     received: Instant,
-    /// How long it may be silent.
+    /// How long the watch may be silent.
     idle: Duration,
     /// Whether it counts as working.
     is_settled: bool,
 }
 
-/// A time during which objects cannot be read.
+/// A period during which objects cannot be read.
 #[derive(Clone, Debug)]
 pub(super) struct Outage {
     /// The last error.
@@ -92,11 +93,11 @@ pub(super) struct Outage {
     pub progress: u8,
 }
 
-/// The state, and what outlasts it.
+/// The state, and the data that outlasts a state.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     timing: Timing,
-    /// Whether the proxy works, if not as well, without this kind.
+    /// Whether the proxy works, though less well, without this kind.
     is_optional: bool,
     state: State,
     /// The newest version seen; none while it may belong to a history that the server has lost.
@@ -183,7 +184,7 @@ impl Machine {
             (State::Verifying { version }, Outcome::Verified) => self.watch(version, now),
             (State::Verifying { .. }, Outcome::Contradicted) => {
                 effect = Effect::Alert;
-                self.replaced("an object was not what it is known to have been", now)
+                self.replaced("an object differs from its known state", now)
             }
             (State::Verifying { version }, Outcome::Failed(error)) => self.verify_failed(version, error, now),
             (State::Watching { version, duration, open: None }, Outcome::Opened) => {
@@ -209,7 +210,7 @@ impl Machine {
             }
             (State::Watching { version, duration, open: Some(open) }, Outcome::Ended) => {
                 if now.at + EARLY >= open.since + duration {
-                    // By its timeout: it is the same server.
+                    // Ended by its timeout, so it is the same server.
                     self.leave(open, now);
                     self.watch(version, now)
                 } else if self.leave(open, now) {
@@ -267,9 +268,9 @@ impl Machine {
         Action::Watch { version, duration }
     }
 
-    /// Asks whether the history is still the one that is known: after any trouble, the server may have been restored from
-    /// a backup. It does not refuse a watch from a version that it has not reached, but is silent; and if it has passed
-    /// that version again, nothing shows what was lost.
+    /// Asks whether the server still has the known history: after any trouble, the server may have been restored from
+    /// a backup. A restored server does not refuse a watch from a version that it has not reached, but is silent; and
+    /// if it has passed that version again, nothing shows which changes were lost.
     fn verify(&mut self, version: Version) -> Action {
         self.state = State::Verifying { version: version.clone() };
         Action::Verify { version }
@@ -283,7 +284,8 @@ impl Machine {
                 self.known = None;
                 return self.list_now(error, now);
             }
-            // The server does not know any more, or cannot; whether its watches go back so far, it will say.
+            // The server no longer knows the version, or cannot verify it. A watch shows whether watches go back that
+            // far.
             Reason::Expired | Reason::Refused if error.retry_after.is_none() => {
                 return self.watch(version, now);
             }
@@ -295,7 +297,7 @@ impl Machine {
         self.back_off(error, next, now)
     }
 
-    /// The server's history is not the one that is known: the newest list is believed.
+    /// The server's history is not the known one: lists again, and trusts the newest list.
     fn replaced(&mut self, message: &str, now: Now) -> Action {
         self.known = None;
         let error = RequestError::new(Reason::Replaced, format!("{message}: history was replaced"));
@@ -323,7 +325,7 @@ impl Machine {
 
     fn list_failed(&mut self, error: RequestError, now: Now) -> Action {
         match &error.reason {
-            // History was replaced; or the token of a page has expired, and listing the newest does no harm.
+            // History was replaced; or the token of a page has expired, and listing the newest state does no harm.
             Reason::VersionTooLarge | Reason::Expired => {
                 self.known = None;
                 self.list_now(error, now)
@@ -401,7 +403,7 @@ impl Machine {
         self.list()
     }
 
-    /// Backs off after a watch that had been accepted. That a working watch ends is normal, and no outage.
+    /// Backs off after a watch that had been accepted. The end of a working watch is normal and not an outage.
     fn back_off_after(&mut self, open: Open, error: RequestError, version: Version, now: Now) -> Action {
         let is_trouble = self.outage.is_some() || self.failures > 0 || !open.is_settled;
         let action = self.back_off(error, Request::Verify(version), now);
@@ -448,8 +450,8 @@ impl Machine {
     }
 }
 
-/// Whether a version is older than another. Versions are integers that grow with every write (KEP-5504); one that is
-/// not an integer is never older.
+/// Whether a version is older than another. Versions are integers that grow with every write (KEP-5504); a version that
+/// is not an integer is never older.
 fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)
 }

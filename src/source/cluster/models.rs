@@ -5,11 +5,11 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use portolan_rules::model::ObjectName;
 
-/// Objects by name, with their models; an object without one belongs to another proxy, or was never valid.
+/// Objects by name, with their models. An object without a model belongs to another proxy, or was never valid.
 pub(super) struct Models<M> {
     /// The objects.
     pub objects: HashMap<ObjectName, Option<Arc<M>>>,
-    /// What was changed last; none if nothing is known of it.
+    /// The last change; `None` if it is not known.
     pub latest: Option<Latest>,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Latest {
     pub name: ObjectName,
     /// Its `resourceVersion`.
     pub version: u64,
-    /// Whether the change was that it is gone.
+    /// Whether the object was deleted.
     pub is_deletion: bool,
 }
 

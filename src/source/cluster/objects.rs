@@ -1,4 +1,4 @@
-//! Objects that a command makes in a cluster, and removes.
+//! Objects that a command creates and deletes in a cluster.
 
 use std::time::Duration;
 
@@ -45,10 +45,10 @@ impl Objects {
         self.runtime.block_on(created).map(drop).map_err(|error| self.error(&error))
     }
 
-    /// The object at a path; nothing if there is none.
+    /// The object at a path; `None` if there is no such object.
     ///
     /// # Errors
-    /// The server cannot be reached, or refuses to show it.
+    /// The server cannot be reached, or refuses to return the object.
     pub fn get(&self, path: &str) -> Result<Option<Value>, Error> {
         let got = self.runtime.block_on(async {
             let text = self.connection.get(path).await?.text(LONGEST_OBJECT).await?;
@@ -70,10 +70,10 @@ impl Objects {
         listed.map_err(|error| self.error(&error))
     }
 
-    /// Deletes the object at a path, and what belongs to it, if it exists.
+    /// Deletes the object at a path, if it exists, and its dependents.
     ///
     /// # Errors
-    /// The server cannot be reached, or refuses it.
+    /// The server cannot be reached, or refuses to delete the object.
     pub fn delete(&self, path: &str) -> Result<(), Error> {
         let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
         let deleted = self.connection.write("DELETE", path, JSON, &options);

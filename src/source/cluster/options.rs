@@ -1,4 +1,4 @@
-//! What must be known to watch a cluster.
+//! The options for watching a cluster.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,17 +14,17 @@ const SLICE_LABELS: &str = "!service.kubernetes.io/headless,kubernetes.io/servic
 /// The longest delay before the first request of an agent.
 const SPREAD: Duration = Duration::from_secs(1);
 
-/// What must be known to watch a cluster.
+/// The options for watching a cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Name of this node.
     pub node_name: Arc<str>,
-    /// The value of the label `service.kubernetes.io/service-proxy-name` of the Services to watch; without it, those
-    /// that lack the label.
+    /// The value of the label `service.kubernetes.io/service-proxy-name` of the Services to watch. With `None`,
+    /// Services that lack the label are watched.
     pub proxy_name: Option<Box<str>>,
     /// Whether nothing may be written before this node's object has `spec.podCIDRs` (`--detect-local-mode NodeCIDR`).
     pub needs_pod_networks: bool,
-    /// The longest delay before the first request, so that nodes that are started together do not ask together.
+    /// The longest delay before the first request, so that nodes that start together do not send requests together.
     pub spread: Duration,
     /// The key of the taint that this Node keeps until its Services are programmed.
     pub startup_taint: Option<Box<str>>,
@@ -33,8 +33,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The labels of the Services to watch, and of their slices. Slices that lack the name of a proxy may belong to a
-    /// Service that has it, as not all writers of slices copy the Service's labels.
+    /// The label selectors of the Services to watch, and of their slices. A slice without the label of a proxy may
+    /// belong to a Service with that label, since not all writers of slices copy the Service's labels.
     pub(super) fn labels(&self) -> (String, String) {
         match &self.proxy_name {
             Some(name) => (format!("{}={name}", Label::ProxyName), SLICE_LABELS.to_owned()),

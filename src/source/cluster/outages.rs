@@ -1,6 +1,6 @@
-//! Outages of the API server, for all kinds of objects together: each is logged when it begins and when it ends, not for
-//! every attempt and kind. The first answer after one wakes the other kinds; and what one kind finds out about the
-//! server's history concerns all.
+//! Outages of the API server, for all kinds of objects together. Each outage is logged when it begins and when it ends,
+//! not for every attempt and kind. The first answer after an outage wakes the other kinds. If one kind finds that the
+//! server's history was replaced, all kinds are alerted.
 
 use std::{
     collections::BTreeMap,
@@ -21,11 +21,11 @@ pub(super) struct Outages {
     /// A likely cause, until the server is reached for the first time.
     hint: Mutex<Option<&'static str>>,
     answered: Notify,
-    /// How often history was found to be replaced.
+    /// How often history was found to have been replaced.
     replaced: watch::Sender<u32>,
 }
 
-/// What other kinds find out about the server's history.
+/// Alerts by other kinds that the server's history was replaced.
 #[derive(Debug)]
 pub(super) struct Alerts(watch::Receiver<u32>);
 
@@ -38,13 +38,13 @@ impl Alerts {
         }
     }
 
-    /// Ignores what was found until now.
+    /// Ignores all alerts until now.
     pub fn skip(&mut self) {
         self.0.mark_unchanged();
     }
 }
 
-/// Whether it concerns all kinds alike; permissions, for example, are by kind.
+/// Whether a reason concerns all kinds alike. Permissions, for example, are per kind.
 const fn is_common(reason: &Reason) -> bool {
     matches!(
         reason,
@@ -53,7 +53,7 @@ const fn is_common(reason: &Reason) -> bool {
 }
 
 impl Outages {
-    /// No outage. The hint is logged as long as the server has never been reached.
+    /// Creates a value without outages. The hint is logged as long as the server has never been reached.
     pub fn new(hint: Option<&'static str>) -> Self {
         Self {
             current: Mutex::default(),
@@ -67,7 +67,7 @@ impl Outages {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Objects of this kind cannot be read; the proxy works without an optional kind.
+    /// Notes that objects of this kind cannot be read. If the kind is not needed, the proxy works without it.
     pub fn failed(&self, kind: Kind, error: &RequestError, is_needed: bool) {
         let reason = match &error.reason {
             Reason::Silent => Reason::Unreachable,
@@ -90,7 +90,7 @@ impl Outages {
         }
     }
 
-    /// Objects of this kind can be read again, after an outage of this length.
+    /// Notes that objects of this kind can be read again, after an outage of this length.
     pub fn recovered(&self, kind: Kind, after: Duration) {
         let mut current = self.current();
         let Some(reason) = current.remove(&kind) else { return };
@@ -105,22 +105,22 @@ impl Outages {
         }
     }
 
-    /// The server has served a request.
+    /// Notes that the server has served a request.
     pub fn reached(&self) {
         *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The server has answered a request after an outage: wakes the reflectors that back off.
+    /// Wakes the reflectors that back off, since the server has answered a request after an outage.
     pub fn wake(&self) {
         self.answered.notify_waiters();
     }
 
-    /// The server's history was replaced: all kinds must list anew.
+    /// Alerts all kinds that the server's history was replaced, so that they list again.
     pub fn alert(&self) {
         self.replaced.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// What other kinds find out from now on.
+    /// The alerts by other kinds from now on.
     pub fn alerts(&self) -> Alerts {
         Alerts(self.replaced.subscribe())
     }

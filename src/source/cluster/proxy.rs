@@ -9,8 +9,8 @@ use hyper_util::client::{
     proxy::matcher::{Intercept, Matcher},
 };
 
-/// The proxy that the environment names for a URL, unless it exempts it. `$HTTP_PROXY` does not count: it is for URLs
-/// without TLS.
+/// The proxy that the environment sets for a URL, unless the environment exempts the URL. `$HTTP_PROXY` is ignored: it
+/// is for URLs without TLS.
 ///
 /// # Errors
 /// Why the proxy's URL is invalid, in one line.
@@ -37,7 +37,8 @@ pub(super) fn of_environment(
     parse(&proxy).map(Some).map_err(|reason| format!("${name}: {reason}"))
 }
 
-/// The entries of `$NO_PROXY` that apply to a port, without it: the matcher takes an entry with a port for a name.
+/// The entries of `$NO_PROXY` that apply to a port, without the port: the matcher would treat an entry with a port as
+/// a name.
 fn of_port(exempt: &str, port: u16) -> String {
     let entries = exempt.split(',').map(str::trim).filter_map(|entry| match entry.rsplit_once(':') {
         Some((host, number)) if !host.contains(':') || host.ends_with(']') => {
@@ -48,7 +49,7 @@ fn of_port(exempt: &str, port: u16) -> String {
     entries.collect::<Vec<_>>().join(",")
 }
 
-/// The URL of a proxy, whose scheme may be missing.
+/// Parses the URL of a proxy, whose scheme may be missing.
 ///
 /// # Errors
 /// Why the URL is invalid, in one line without its password.
@@ -75,7 +76,7 @@ pub(super) fn shown(proxy: &Uri) -> String {
 
 /// Connections through a proxy (`CONNECT`).
 pub(super) fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
-    // The matcher knows how to send the name and the password in a URL.
+    // The matcher knows how to send the user name and the password in a URL.
     let matcher = Matcher::builder().https(proxy.to_string()).build();
     let intercept: Option<Intercept> = matcher.intercept(&Uri::from_static("https://any.invalid"));
     let url = intercept.as_ref().map_or(proxy, Intercept::uri).clone();

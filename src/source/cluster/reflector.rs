@@ -1,8 +1,8 @@
-//! Keeps the store of one kind equal to the API server's objects: lists, then watches, for ever.
+//! Keeps the store of one kind equal to the API server's objects.
 //!
-//! A list, then a watch from there, resumed where it ends. `machine.rs` decides what to do next; the reflector carries it
-//! out. A list comes from the server's cache in one piece and compressed, an eighth of the bytes of a streaming list
-//! (KEP-3157), which servers do not compress.
+//! The reflector lists the objects, then watches from the version of the list, and resumes each watch where it ended.
+//! `machine.rs` decides the next action; the reflector carries it out. A list comes from the server's cache in one
+//! piece and compressed, with an eighth of the bytes of a streaming list (KEP-3157), which servers do not compress.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ use crate::{
     source::{eligibility::EligibilityTracker, event::Change},
 };
 
-/// Where all reflectors report to.
+/// The receivers of the reports of all reflectors.
 #[derive(Clone)]
 pub(super) struct Reporter {
     pub deltas: Sender<Delta>,
@@ -54,7 +54,7 @@ pub(super) struct Selectors {
 }
 
 impl Selectors {
-    /// A collection with these selectors and other parameters.
+    /// The path of a collection with these selectors and other parameters.
     fn path(&self, collection: &str, parameters: &[(&str, &str)]) -> String {
         let selectors = [("labelSelector", &*self.labels), ("fieldSelector", &*self.fields)];
         let given = selectors.into_iter().filter(|(_, selector)| !selector.is_empty());
@@ -71,8 +71,9 @@ pub(super) struct Reflector<W: Watched> {
     reporter: Reporter,
     /// The present watch.
     lines: Option<Lines>,
-    /// A complete list, and an object with whether it was deleted: not yet in the store.
+    /// A complete list that is not yet in the store.
     listing: Option<Listing<W>>,
+    /// An object that is not yet in the store, and whether it was deleted.
     event: Option<(W, bool)>,
 }
 
@@ -86,7 +87,7 @@ impl<W: Watched> Reflector<W> {
         Self { connection, selectors, store, reporter, lines: None, listing: None, event: None }
     }
 
-    /// Never ends.
+    /// Runs the reflector. Never ends.
     pub async fn run(mut self) {
         let (mut machine, mut action) = Machine::start(self.connection.timing, W::IS_OPTIONAL);
         let mut alerts = self.reporter.outages.alerts();
@@ -114,7 +115,7 @@ impl<W: Watched> Reflector<W> {
             self.report(before.as_ref(), is_answered, is_failure, &machine);
             self.effect(effect, &machine).await;
             if matches!(effect, Effect::Alert | Effect::Replace) {
-                // What this kind has found itself, or has listed since, is no news to it.
+                // This kind found the replacement itself, or has listed since.
                 alerts.skip();
             }
             action = then;
@@ -201,7 +202,7 @@ impl<W: Watched> Reflector<W> {
         }
     }
 
-    /// Asks what the object that was changed last was at a version.
+    /// Checks that the object that changed last is, at a version of the server's history, as it is known.
     async fn verify(&mut self, version: &str) -> Result<Outcome, RequestError> {
         let exact = [("resourceVersion", version), ("resourceVersionMatch", "Exact")];
         let Some(latest) = self.store.models().latest.clone() else {
@@ -249,7 +250,7 @@ impl<W: Watched> Reflector<W> {
         loop {
             let limit = ("limit", &*limit);
             let path = match (&*token, freshness) {
-                // Old servers read a list with a limit and a version from etcd. As client-go, without a limit.
+                // As in client-go, without a limit: old servers read a list with a limit and a version from etcd.
                 ("", Freshness::NotOlder(version)) => {
                     self.selectors.path(W::PATH, &[("resourceVersion", version)])
                 }

@@ -34,11 +34,11 @@ use crate::{api::protobuf, observe::metrics::ApiRequests};
 pub(super) enum Encoding {
     /// JSON; events are lines.
     Json,
-    /// Kubernetes' protobuf; events follow their length, four bytes.
+    /// Kubernetes' protobuf; each event follows its length, which has four bytes.
     Protobuf,
 }
 
-/// How much is read of the answer to a request that failed.
+/// How many bytes are read of the answer to a request that failed.
 const LONGEST_REFUSAL: usize = 64 << 10;
 
 /// Longest object, in bytes, alone or as an event of a watch. The default limit of etcd is 1.5 MiB.
@@ -56,17 +56,18 @@ const USER_AGENT: &str = concat!("portolan/v", env!("CARGO_PKG_VERSION"), " (lin
 
 /// Appends parameters to a path.
 ///
-/// kube's `Request` would do, were it not for its `WatchParams` and `ListParams`: they do not allow a watch to last five
-/// minutes or longer, always send a version with a watch, and drop `resourceVersion=0` beside a limit.
+/// kube's `Request` is not used because its `WatchParams` and `ListParams` do not allow a watch to last five minutes or
+/// longer, always send a version with a watch, and drop `resourceVersion=0` if there is a limit.
 pub(super) fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
     let start = path.len() + 1;
     Serializer::for_suffix(format!("{path}?"), start).extend_pairs(parameters).finish()
 }
 
-/// How long a request waits for another one to connect.
+/// How long a request waits for another request to connect.
 const TURN: Duration = Duration::from_secs(2);
 
-/// Has requests that begin together share one connection: while there is none, one is sent after the other.
+/// Makes requests that begin together share one connection: while there is no connection, requests are sent one after
+/// the other.
 #[derive(Debug, Default)]
 struct Turns {
     is_connected: AtomicBool,
@@ -74,7 +75,7 @@ struct Turns {
 }
 
 impl Turns {
-    /// Waits until no other request is connecting; none is waited for if there is a connection, nor for long.
+    /// Waits until no other request is connecting, but not for long. Does not wait if there is a connection.
     async fn next(&self) -> Option<MutexGuard<'_, ()>> {
         if self.is_connected.load(Relaxed) {
             return None;
@@ -94,7 +95,7 @@ pub(super) struct Connection {
     credentials: Arc<Credentials>,
     turns: Arc<Turns>,
     pub timing: Timing,
-    /// Whether objects are read as JSON alone.
+    /// Whether objects are read only as JSON.
     is_json: bool,
     /// The server's name and port, and the metric that counts requests.
     counted: Option<(Arc<str>, ApiRequests)>,
@@ -121,24 +122,25 @@ impl Connection {
         self.get_as(path, JSON).await
     }
 
-    /// The objects of a collection, which are few.
+    /// The objects of a collection with few objects.
     pub async fn items(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Vec<Value>, RequestError> {
         let text = self.get(&with_parameters(path, parameters)).await?.text(4 * LONGEST_OBJECT).await?;
         let list: List = serde_json::from_slice(&text).map_err(RequestError::malformed)?;
         Ok(list.items)
     }
 
-    /// Requests a path in this representation (`Accept`), compressed if the server does that.
+    /// Requests a path in this representation (`Accept`), compressed if the server supports that.
     pub async fn get_as(&self, path: &str, representation: &'static str) -> Result<Answer, RequestError> {
         self.request(path, representation, GZIP).await
     }
 
-    /// Requests a list, in protobuf if the server has that and it is wanted.
+    /// Requests a list, in protobuf if that is enabled and the server supports it.
     pub async fn list(&self, path: &str) -> Result<Answer, RequestError> {
         self.get_as(path, self.objects()).await
     }
 
-    /// Requests a watch, likewise, but not compressed: a part of an event would wait for more of them.
+    /// Requests a watch in the same representation, but not compressed: compression would hold back a part of an event
+    /// until more events follow.
     pub async fn watch(&self, path: &str) -> Result<Lines, RequestError> {
         let Answer { stream, encoding, .. } = self.request(path, self.objects(), "identity").await?;
         Ok(Lines { stream, encoding, buffer: Vec::new(), taken: 0 })
@@ -176,7 +178,7 @@ impl Connection {
             .header(header::ACCEPT, JSON)
             .header(header::CONTENT_TYPE, kind);
         let answer = self.send(request.body(Body::from(document))).await?;
-        // Only then can the connection be reused.
+        // The connection can be reused only after the whole answer was read.
         answer.text(LONGEST_REFUSAL).await
     }
 
@@ -234,13 +236,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The next part; nothing at the end.
+    /// The next part; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, RequestError> {
         let next = timeout(self.limit, self.stream.next()).await;
         next.map_err(|_| RequestError::silent(self.limit))?.transpose()
     }
 
-    /// A short answer as a whole; reading stops after so many bytes.
+    /// A short answer as a whole. Stops reading after more than `longest` bytes.
     pub async fn text(mut self, longest: usize) -> Result<Vec<u8>, RequestError> {
         let mut text = Vec::new();
         while let Some(bytes) = self.next().await? {
@@ -263,7 +265,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// The next line or frame, without its end or its length; nothing after the last. Cancel safe.
+    /// The next line without its line break, or the next frame without its length; `None` after the last. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<&[u8]>, RequestError> {
         let mut searched = self.taken;
         loop {
@@ -297,13 +299,13 @@ impl Lines {
         }
     }
 
-    /// Where the next line is, and where the one after it begins; the end of this one is not before `searched`.
+    /// Where the next line is, and where the line after it begins. The next line does not end before `searched`.
     fn line(&self, searched: usize) -> Option<(Range<usize>, usize)> {
         let length = self.buffer.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
         Some((self.taken..searched + length, searched + length + 1))
     }
 
-    /// Where the next frame is, and where the one after it begins.
+    /// Where the next frame is, and where the frame after it begins.
     fn frame(&self) -> Result<Option<(Range<usize>, usize)>, RequestError> {
         let Some((length, rest)) = self.buffer.get(self.taken..).and_then(|rest| rest.split_first_chunk())
         else {

@@ -1,4 +1,4 @@
-//! A list as it arrives, taken apart without ever being held as a whole.
+//! Splits a list into its objects as it arrives, without ever holding the whole list.
 //!
 //! A server that ignores `limit` (resource version 0 is answered from its cache, in one piece) sends tens of
 //! megabytes. Only the object that is being received is kept.
@@ -15,11 +15,11 @@ use super::{error::RequestError, request::LONGEST_OBJECT};
 pub(super) struct ListMeta {
     /// `resourceVersion`: where a watch continues.
     pub resource_version: Option<Box<str>>,
-    /// `continue`: asks for the next page; nothing, or empty, on the last.
+    /// `continue`: requests the next page; missing or empty on the last page.
     pub r#continue: Option<Box<str>>,
 }
 
-/// Where the objects of a list go as they are read.
+/// Receives the objects of a list as they are read.
 pub(super) type Item<'a> = dyn FnMut(&[u8]) -> Result<(), RequestError> + 'a;
 
 /// Whether a byte belongs to a string, where brackets mean nothing.
@@ -35,13 +35,13 @@ enum Text {
 /// Deepest nesting. `serde_json` reads no object that is deeper.
 const DEEPEST: u32 = 128;
 
-/// Longest key or text directly in a list that is looked at.
+/// How many bytes of a key or text directly in a list are looked at.
 const LONGEST_KEY: usize = 64;
 
-/// Takes the JSON of a list apart: finds where its objects begin and end, and leaves reading them to `serde_json`.
+/// Splits the JSON of a list: finds where its objects begin and end, and leaves reading them to `serde_json`.
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
-    /// Of the part that is being received, what came so far.
+    /// The bytes of the current part that have been received.
     part: Vec<u8>,
     depth: u32,
     text: Text,
@@ -58,10 +58,10 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    /// Takes what arrived, and gives each object that is complete.
+    /// Takes the bytes that arrived, and passes each complete object to `item`.
     ///
     /// # Errors
-    /// This cannot be a list, or an object is refused.
+    /// The bytes cannot be a list, or `item` refuses an object.
     pub fn feed(&mut self, bytes: &[u8], item: &mut Item<'_>) -> Result<(), RequestError> {
         for &byte in bytes {
             self.step(byte, item)?;
@@ -105,7 +105,7 @@ impl Splitter {
             }
             b':' if self.depth == 1 => self.key = std::mem::take(&mut self.last),
             b',' if self.depth == 1 => self.key.clear(),
-            // Go writes an empty list so.
+            // Go writes an empty list as null.
             b'n' if self.depth == 1 && self.key == b"items" => self.has_items = true,
             b'{' | b'[' => {
                 if self.depth == 0 && (byte == b'[' || self.complete) || self.depth == DEEPEST {
@@ -138,7 +138,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// Whether what comes belongs to an object of the list, or to its metadata.
+    /// Whether the next byte belongs to an object of the list, or to the list's metadata.
     fn keeps(&self) -> bool {
         if self.in_items { self.depth >= 3 } else { self.depth >= 2 && self.key == b"metadata" }
     }
@@ -156,7 +156,7 @@ impl Splitter {
     /// The metadata of a list of this kind, after its end.
     ///
     /// # Errors
-    /// The list broke off, or it is something else than a list of this kind.
+    /// The list was cut off, or is not a list of this kind.
     pub fn finish(self, kind: &str) -> Result<ListMeta, RequestError> {
         if !self.complete {
             return Err(RequestError::malformed("the list breaks off"));
@@ -166,7 +166,7 @@ impl Splitter {
     }
 }
 
-/// Whether it is a list of this kind.
+/// Checks that a list has the kind of a list of these objects.
 fn check_kind(found: &[u8], kind: &str) -> Result<(), RequestError> {
     if found.strip_suffix(b"List") == Some(kind.as_bytes()) {
         return Ok(());
@@ -209,7 +209,7 @@ mod tests {
         // The order of keys means nothing.
         let later = r#"{"items":[{}],"metadata":{"resourceVersion":"8"},"kind":"ServiceList"}"#;
         assert_eq!(split(later, 5), Ok((vec!["{}".to_owned()], "8".to_owned(), String::new())));
-        // Go writes an empty list so.
+        // Go writes an empty list as null.
         let empty =
             r#"{"kind": "ServiceList", "metadata":{"resourceVersion":"9","continue":null},"items": null}"#;
         assert_eq!(split(empty, 5), Ok((vec![], "9".to_owned(), String::new())));

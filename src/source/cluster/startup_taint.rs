@@ -1,7 +1,7 @@
 //! Removes the startup taint (`--remove-taint`) from this Node once its Services are programmed.
 //!
-//! The taint keeps Pods away that would find no Services. The Node is registered with it, as by the kubelet's
-//! `--register-with-taints`; a Node that is registered again has the taint again, and loses it again.
+//! The taint keeps away Pods that would find no Services. The Node is registered with the taint, for example by the
+//! kubelet's `--register-with-taints`. A Node that is registered again has the taint again, and loses it again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{observe::health::Health, retry::Retry};
 
-/// How often it is looked whether the Services are programmed, until they are.
+/// How often to check whether the Services are programmed, until they are.
 const POLL: Duration = Duration::from_millis(200);
-/// How often a change by others in between has it read the Node again at once.
+/// How many times the Node is read again at once because others changed it before it was patched.
 const CONFLICTS: u32 = 5;
 
-/// Where a Node has its taints.
+/// The path of the taints in a Node.
 const TAINTS: &str = "/spec/taints";
 
 /// The taint, and whether the Node has it.
@@ -36,18 +36,18 @@ impl StartupTaint {
         Self { key: key.into(), is_there: watch::Sender::new(false) }
     }
 
-    /// Its key.
+    /// The key of the taint.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Notes whether the Node has it.
+    /// Notes whether the Node has the taint.
     pub fn note(&self, is_there: bool) {
         // Every change of the Node is a reason to look again.
         self.is_there.send_replace(is_there);
     }
 
-    /// Removes it whenever the Node has it and the Services are programmed. Never ends.
+    /// Removes the taint whenever the Node has it and the Services are programmed. Never ends.
     pub async fn remove(self: Arc<Self>, connection: Connection, node: Arc<str>, health: Health) {
         let mut is_there = self.is_there.subscribe();
         // Once is enough: an outage of the API server later on leaves the rules in place.
@@ -57,7 +57,7 @@ impl StartupTaint {
         let Timing { first_retry, last_retry, .. } = connection.timing;
         let (key, mut logged, mut waits) = (&*self.key, None, Retry::between(first_retry, last_retry));
         loop {
-            // The sender is `self`, so that this does not fail.
+            // `self` owns the sender, so this does not fail.
             let _ = is_there.wait_for(|is_there| *is_there).await;
             is_there.mark_unchanged();
             let error = match self.try_to_remove(&connection, &node).await {
@@ -67,7 +67,7 @@ impl StartupTaint {
                     }
                     logged = None;
                     waits.succeeded();
-                    // Until the watch shows the Node without it, or with it again.
+                    // Wait until the watch shows the Node without the taint, or with it again.
                     let _ = is_there.changed().await;
                     continue;
                 }
@@ -75,7 +75,7 @@ impl StartupTaint {
             };
             if logged.as_ref() != Some(&error.reason) {
                 let hint = if error.reason.is_denied() {
-                    "; it takes the right to patch nodes (docker/kustomize/components/startup-taint, removeTaint of the \
+                    "; it needs the right to patch nodes (docker/kustomize/components/startup-taint, removeTaint of the \
                      chart)"
                 } else {
                     ""
@@ -87,19 +87,19 @@ impl StartupTaint {
         }
     }
 
-    /// Removes it if the Node has it; false if it has not.
+    /// Removes the taint if the Node has it. Returns false if the Node does not have it.
     async fn try_to_remove(&self, connection: &Connection, node: &str) -> Result<bool, RequestError> {
         let name = format!("metadata.name={node}");
         let this_node = format!("/api/v1/nodes/{node}");
         for conflicts in 0.. {
-            // Read with a list, which a proxy is permitted; `get` may not be.
+            // Read with a list, which a proxy is permitted; `get` may not be permitted.
             let nodes = connection.items("/api/v1/nodes", &[("fieldSelector", &name)]).await?;
             let Some(patch) = nodes.first().and_then(|node| self.patch(&node["spec"]["taints"])) else {
                 return Ok(false);
             };
             match connection.write("PATCH", &this_node, "application/json-patch+json", &patch).await {
                 Ok(_) => return Ok(true),
-                // The taints are not those that were read.
+                // The taints have changed since they were read.
                 Err(RequestError { reason: Reason::Refused, .. }) if conflicts < CONFLICTS => {}
                 Err(error) => return Err(error),
             }
@@ -107,8 +107,8 @@ impl StartupTaint {
         Ok(false)
     }
 
-    /// The JSON patch that takes it from these taints, and is refused if they are no longer these; nothing if it is not
-    /// among them.
+    /// The JSON patch that removes the taint from these taints, and that the server refuses if they have changed;
+    /// `None` if the taint is not among them.
     fn patch(&self, taints: &Value) -> Option<Value> {
         let all = taints.as_array()?;
         let rest: Vec<&Value> = all.iter().filter(|taint| taint["key"] != *self.key).collect();

@@ -2,7 +2,7 @@
 //!
 //! The agent's state shares the `Arc`s, so that an object costs only a name here. The store keeps the state of an object
 //! that becomes invalid, and suppresses events that change nothing. It does not compare versions: a watch sends events in
-//! order, and `machine.rs` leaves one that does not.
+//! order, and `machine.rs` leaves a watch that does not.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) struct Store<W: Watched> {
 }
 
 impl<W: Watched> Store<W> {
-    /// An empty store; of Services it takes only those of the proxy of this name.
+    /// An empty store. It takes only the Services of the proxy with this name.
     pub fn new(proxy_name: Option<&str>) -> Self {
         let mut context = Context::default();
         context.own_proxy_name = proxy_name.map(Into::into);
@@ -35,7 +35,7 @@ impl<W: Watched> Store<W> {
         &self.models
     }
 
-    /// Applies an event: the object is new or different, or with `is_deletion` gone. Returns the change, if any.
+    /// Applies an event: the object is new or different or, with `is_deletion`, gone. Returns the change, if any.
     pub fn apply(&mut self, object: &W, is_deletion: bool) -> Option<Change> {
         let id = self.identify(object)?;
         self.models.note(&id.name, version(object), is_deletion);
@@ -80,7 +80,7 @@ impl<W: Watched> Store<W> {
         list.objects.insert(id.name, model);
     }
 
-    /// Logs an event without an object, so that what was changed last is not known.
+    /// Logs an event without an object. The last change is then not known.
     pub fn undecodable(&mut self, error: &str) {
         self.models.latest = None;
         self.warn_once.undecodable(W::KIND, error);

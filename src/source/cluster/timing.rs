@@ -20,9 +20,8 @@ pub struct Timing {
     pub first_retry: Duration,
     /// Longest back-off.
     pub last_retry: Duration,
-    /// After a watch that lasted this long, the next failure counts as the first. Shorter than what load balancers in
-    /// front of API servers let a connection be idle (20 s in kubeadm's example), as that is how most quiet watches
-    /// end there.
+    /// After a watch that lasted this long, the next failure counts as the first. Shorter than the idle timeout of load
+    /// balancers in front of API servers (20 s in kubeadm's example), which ends most quiet watches there.
     pub good_after: Duration,
     /// After Services and slices are listed, how long to wait for the `ServiceCIDRs`, and for a Node that the server
     /// refuses to show.
@@ -34,9 +33,9 @@ pub struct Timing {
     pub pod_networks: Duration,
     /// How often to try an optional kind again that the server does not serve or permit.
     pub optional_retry: Duration,
-    /// How often everything is listed again without a cause, less up to a half; if at all.
+    /// How often everything is listed again without a cause, less up to a half; `None` for never.
     pub relist: Option<Duration>,
-    /// Least time between two updates of an Event series.
+    /// Minimum time between two updates of an Event series.
     pub series: Duration,
     /// Objects of a page of a list (`limit`).
     pub page: u32,

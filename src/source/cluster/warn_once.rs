@@ -23,8 +23,8 @@ pub(super) struct WarnOnce {
 }
 
 impl WarnOnce {
-    /// Logs why an object is unusable, and which parts of it are ignored, unless that is known. An unusable object keeps
-    /// its previous state, if it has one.
+    /// Logs why an object is unusable, and which parts of it are ignored, unless these problems were the last logged
+    /// for the object. An unusable object keeps its previous state, if it has one.
     pub fn object(
         &mut self,
         id: &ObjectId,

@@ -30,8 +30,8 @@ use crate::{
 const DELTAS: usize = 1024;
 
 impl Cluster {
-    /// Begins to watch, on a thread of its own. Reports changes as [`Event::Update`](crate::source::Event::Update),
-    /// for the first time when everything is listed, however long that takes. Warnings are written as Events.
+    /// Begins to watch, on a separate thread. Reports changes as [`Event::Update`](crate::source::Event::Update), for
+    /// the first time when everything is listed, however long that takes. Warnings are written as Events.
     ///
     /// # Errors
     /// The thread cannot be started.

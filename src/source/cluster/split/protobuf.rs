@@ -1,4 +1,4 @@
-//! The same for a list in protobuf.
+//! Splits a list in protobuf into its objects as it arrives.
 
 use serde::de::value::Error;
 
@@ -8,10 +8,10 @@ use crate::{
     source::cluster::{error::RequestError, request::LONGEST_OBJECT},
 };
 
-/// Takes a list in protobuf apart: a document whose object has the metadata of the list and its items as fields.
+/// Splits a list in protobuf: a document whose object has the metadata of the list and its items as fields.
 #[derive(Debug, Default)]
 pub struct ProtobufSplitter {
-    /// What has not been read, since it is not complete.
+    /// The bytes that have not been read, since they are not complete.
     buffer: Vec<u8>,
     place: Place,
     kind: String,
@@ -26,17 +26,17 @@ enum Place {
     Start,
     /// A field of the document, before its object.
     Document,
-    /// A field of the list, of which so many bytes are to come.
+    /// A field of the list, of which this many bytes remain.
     List(u64),
     /// A field of the document, after its object.
     End,
 }
 
 impl ProtobufSplitter {
-    /// Takes what arrived, and gives each object that is complete.
+    /// Takes the bytes that arrived, and passes each complete object to `item`.
     ///
     /// # Errors
-    /// This cannot be a list, or an object is refused.
+    /// The bytes cannot be a list, or `item` refuses an object.
     pub fn feed(&mut self, bytes: &[u8], item: &mut Item<'_>) -> Result<(), RequestError> {
         self.buffer.extend_from_slice(bytes);
         let buffer = std::mem::take(&mut self.buffer);
@@ -52,7 +52,7 @@ impl ProtobufSplitter {
         Ok(())
     }
 
-    /// Reads the next part, and returns its length; nothing if it is not complete.
+    /// Reads the next part, and returns its length; `None` if the part is not complete.
     fn step(&mut self, rest: &[u8], item: &mut Item<'_>) -> Result<Option<usize>, RequestError> {
         if self.place == Place::Start {
             if rest.len() < protobuf::MAGIC.len() {
@@ -98,7 +98,7 @@ impl ProtobufSplitter {
     /// The metadata of a list of this kind, after its end.
     ///
     /// # Errors
-    /// The list broke off, or it is something else than a list of this kind.
+    /// The list was cut off, or is not a list of this kind.
     pub fn finish(self, kind: &str) -> Result<ListMeta, RequestError> {
         if !self.buffer.is_empty() || !matches!(self.place, Place::End | Place::List(0)) {
             return Err(RequestError::malformed("the list breaks off"));
@@ -116,7 +116,7 @@ mod tests {
         [&[number << 3 | 2, value.len() as u8], value].concat()
     }
 
-    /// A list with this kind, and what follows its metadata.
+    /// A list of this kind, with these bytes after its metadata.
     fn list(kind: &str, items: &[u8]) -> Vec<u8> {
         let types = [field(1, b"v1"), field(2, kind.as_bytes())].concat();
         let metadata = [field(1, b""), field(2, b"7"), field(3, b"x")].concat();
