@@ -63,12 +63,12 @@ pub struct Update {
 /// How complete the manifests are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Completeness {
-    /// No object that matters, unless that is allowed
+    /// No object that matters has been read, and that is not allowed
     /// ([`manifest::Source::allow_empty`](super::manifest::Source::allow_empty)).
     #[default]
     Nothing,
-    /// Something has been wrong with a path or file ever since it was first read.
+    /// There has been no good version of some path or file since it was first read.
     Partial,
-    /// A good version of everything.
+    /// There is a good version of every path and file.
     Whole,
 }

@@ -82,7 +82,7 @@ fn text_that_is_no_yaml_is_explained_with_its_line() {
         ("kind: @x\n", "is not valid YAML at `kind: @x`"),
         ("kind: [a\nb: }\n", "is not valid YAML"),
         ("kind: \"a\n", "is not valid YAML"),
-        ("kind: *x\n", "has an alias (*name) of an anchor that is not there"),
+        ("kind: *x\n", "has an alias (*name) of an anchor that does not exist"),
         ("{\"kind\": \"Service\",\n", "ends in the middle of a JSON object"),
     ] {
         assert_one_sentence(&on_input(text.as_bytes(), &["render"]), expected);

@@ -224,7 +224,10 @@ fn paths_are_given_as_for_kubectl() {
     assert_eq!(run(&["check", "web.yaml"]).stdout, run(&["check", "-f", "web.yaml"]).stdout);
     for (path, expected) in [
         ("*.json", "is not the name of a file, nor a pattern that matches one"),
-        ("https://192.0.2.1/web.yaml", "is a URL, and Portolan fetches none; pipe it in (curl -fsSL URL"),
+        (
+            "https://192.0.2.1/web.yaml",
+            "is a URL, and Portolan does not fetch URLs; pipe it in (curl -fsSL URL",
+        ),
     ] {
         let answer = run(&["render", "-f", path]);
         assert_eq!((answer.code, &*answer.stdout), (Some(1), ""));

@@ -325,7 +325,7 @@ fn of_duplicates_the_last_counts() {
         warnings,
         [
             "b.yaml: Service default/web: metadata.name: is in this file twice; the later one is used",
-            "b.yaml: Service default/web: is used instead of that in a.yaml",
+            "b.yaml: Service default/web: is used instead of the one in a.yaml",
         ]
     );
 

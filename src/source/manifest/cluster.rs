@@ -37,15 +37,15 @@ pub(super) struct Cluster {
     pub service_cidrs: Vec<IpNetwork>,
     /// The names of all Nodes of the input, in order.
     pub node_names: Vec<Arc<str>>,
-    /// What stands for what a cluster would assign.
+    /// The stand-ins for values that a cluster would assign.
     pub stand_ins: StandIns,
-    /// Pods with such addresses.
+    /// Pods with addresses that are stand-ins.
     pub stand_in_pods: Vec<(ObjectName, Arc<PodFacts>)>,
-    /// Objects for which there was no stand-in left, in words.
+    /// Objects for which no stand-in was left, as text.
     pub without_stand_in: Vec<String>,
 }
 
-/// An object that is in several files: the last two of them, as numbers in order of precedence.
+/// An object that is in several files, with the last two of these files, as numbers in order of precedence.
 #[derive(Debug)]
 pub(super) struct Duplicate {
     pub id: ObjectId,
@@ -54,9 +54,9 @@ pub(super) struct Duplicate {
 }
 
 impl Cluster {
-    /// Merges the objects of files, in order of precedence, for the node of this name. Of an object in several files the
-    /// last is used; also returns such objects, in order of their names. If asked to, derives endpoints from Pods and
-    /// `Endpoints`. With ranges, objects get stand-ins.
+    /// Merges the objects of files, in order of precedence, for the node with this name. If an object is in several
+    /// files, the last one is used; such objects are returned, too, in order of their names. With `derives`, derives
+    /// endpoints from Pods and `Endpoints`. With `ranges`, objects get stand-ins.
     pub fn new<'a>(
         files: impl Iterator<Item = &'a [Entry]>,
         node_name: &Arc<str>,
@@ -67,7 +67,7 @@ impl Cluster {
         for (file, objects) in files.enumerate() {
             all.extend(objects.iter().map(|entry| (file, entry)));
         }
-        // Stable: of the same object, the files stay in order.
+        // A stable sort: the files of the same object stay in order.
         all.sort_by(|(_, a), (_, b)| a.key().cmp(&b.key()));
         let mut duplicates = Vec::new();
         let mut cluster = Self::default();
@@ -118,9 +118,9 @@ impl Cluster {
         (cluster, duplicates)
     }
 
-    /// Derives the endpoints of Services without slices: those with a selector from Pods, as the endpoint slice controller
-    /// does, the others from `Endpoints`, as the mirroring controller does. If there are no such Pods, `Endpoints` of a
-    /// Service with a selector are what another controller has found.
+    /// Derives the endpoints of Services without slices: for a Service with a selector from Pods, as the endpoint
+    /// slice controller does, for other Services from `Endpoints`, as the mirroring controller does. If a selector
+    /// leads to no endpoints, the `Endpoints` of the Service are used, which another controller has found.
     fn derive(
         &mut self,
         pods: &BTreeMap<ObjectName, Arc<PodFacts>>,

@@ -21,16 +21,16 @@ use crate::{
 /// A converted object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Object {
-    /// A Service; nothing if this proxy does not serve it.
+    /// A Service; `None` if this proxy does not serve it.
     Service(Option<Arc<ServiceEntry>>),
-    /// A slice; nothing if this proxy does not use it.
+    /// A slice; `None` if this proxy does not use it.
     Slice(Option<Arc<model::EndpointSlice>>),
     Pod(Arc<PodFacts>),
     Node(Arc<model::Node>, Eligibility),
     ServiceCidr(Arc<Vec<IpNetwork>>),
     /// `Endpoints`, as the slices that mirror them.
     Endpoints(Vec<Arc<model::EndpointSlice>>),
-    /// The Pods that a `Deployment` or the like stands for; nothing if its Pods are objects of their own.
+    /// The Pods that a `Deployment` or a similar object stands for; `None` if its Pods are separate objects.
     Workload(Option<Arc<PodSet>>),
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Object {
 pub(super) struct ServiceEntry {
     pub service: Arc<model::Service>,
     pub selection: Option<Selection>,
-    /// What it needs stand-ins for.
+    /// The fields that need stand-ins.
     pub lacks: Option<Box<Lacks>>,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Contents {
     pub warnings: Vec<Finding>,
 }
 
-/// Something wrong with a file or an object in it; with the name of the file, it is a
+/// A problem with a file or an object in it. Together with the name of the file, it is a
 /// [`Problem`](super::problem::Problem).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Finding {
@@ -162,7 +162,7 @@ impl Contents {
         *self.ignored.entry(kind.clone()).or_default() += 1;
     }
 
-    /// Warns of a kind that is another by its letters only, such as `service`: the API server knows none of that name.
+    /// Warns of an unknown kind whose name is similar to that of a known kind, such as `service`.
     fn warn_of_similar(&mut self, document: &Document, place: &dyn Fn() -> String) {
         let (Some(name), Some(version)) = (document.kind.get(), document.api_version.get()) else { return };
         let Some(kind) = similar_kind(name, version) else { return };
@@ -176,34 +176,34 @@ impl Contents {
     }
 }
 
-/// The kind of this group and version that this is a misspelt name of.
+/// The kind of this group and version whose name was probably misspelt.
 fn similar_kind(name: &str, version: &str) -> Option<Kind> {
     let lower = name.to_lowercase();
     let distance = |kind: &Kind| strsim::osa_distance(&lower, &kind.name().to_lowercase());
     let kinds = Kind::ALL.into_iter().filter(|kind| kind.api_version() == version);
-    // A short name is soon another.
+    // Short names are similar to many others.
     kinds.min_by_key(distance).filter(|kind| distance(kind) <= if kind.name().len() > 5 { 2 } else { 1 })
 }
 
-/// Whether it is the API server's answer to a failed request (`metav1.Status`).
+/// Whether a document is the API server's answer to a failed request (`metav1.Status`).
 fn is_answer(document: &Document) -> bool {
     document.kind.get().is_some_and(|kind| &**kind == "Status")
         && document.api_version.get().is_none_or(|version| &**version == "v1")
 }
 
-/// Whether it is a kustomization, or a component of one; other groups have kinds of the same name.
+/// Whether a document is a kustomization, or a component of one. Other groups have kinds with the same name.
 fn is_kustomization(document: &Document) -> bool {
     document.api_version.get().is_some_and(|version| version.starts_with("kustomize.config.k8s.io/"))
 }
 
-/// Whether the kind is of the group that matters; other groups have kinds of the same name.
+/// Whether the kind belongs to the group that matters. Other groups have kinds with the same name.
 fn is_served(kind: Kind, api_version: &Field<Box<str>>) -> Result<bool, FieldError> {
     const FIELD: &str = "apiVersion";
     let version = &**required(api_version, FIELD)?;
     Ok(match kind {
         Kind::EndpointSlice => match version {
             "discovery.k8s.io/v1" => true,
-            // It has topology in other fields; reading it as v1 would be half wrong.
+            // v1beta1 has topology in other fields; reading it as v1 would be partly wrong.
             "discovery.k8s.io/v1beta1" => {
                 let message =
                     "discovery.k8s.io/v1beta1 was removed in Kubernetes 1.25; use discovery.k8s.io/v1";

@@ -41,7 +41,7 @@ impl<'a> PodIndex<'a> {
 }
 
 /// The slices of a Service: one for each address family and each set of port numbers that the Pods
-/// give its ports. Their names contain colons, so that no object can have them.
+/// give its ports. Their names contain colons, so that no object of the API can have the same name.
 pub(super) fn slices(
     entry: &ServiceEntry,
     selection: &Selection,
@@ -78,7 +78,7 @@ pub(super) fn slices(
     slices.into_values().map(Arc::new).collect()
 }
 
-/// The number on this Pod for each port of the Service; a port whose name the Pod lacks is left out.
+/// The number on this Pod for each port of the Service. A port whose target is a name that the Pod lacks is left out.
 fn resolve(ports: &[model::ServicePort], targets: &[TargetPort], pod: &PodFacts) -> Vec<EndpointPort> {
     let pairs = ports.iter().zip(targets);
     let resolved = pairs.filter_map(|(port, target)| {
@@ -94,7 +94,7 @@ fn resolve(ports: &[model::ServicePort], targets: &[TargetPort], pod: &PodFacts)
     resolved.collect()
 }
 
-/// `SERVICE:ipv4:http=8080,...`: the same Pods give the same names, whatever others come and go.
+/// `SERVICE:ipv4:http=8080,...`: the same Pods lead to the same names, whichever other Pods are added or removed.
 fn slice_name(service: &model::Service, is_ipv4: bool, ports: &[EndpointPort]) -> ObjectName {
     let family = if is_ipv4 { "ipv4" } else { "ipv6" };
     let ports: Vec<String> = ports.iter().map(|port| format!("{}={}", port.name, port.port)).collect();

@@ -1,10 +1,10 @@
 //! Reads objects from a document, whatever its format and the order of its keys.
 //!
-//! Objects go straight from the parser into their types. That needs the kind before the rest;
-//! `kubectl` and the API server write it early, except in an `EndpointSlice`, whose own keys no other
-//! kind has. Only a `spec` or `status` that precedes its `kind` is kept as a generic value until the
-//! kind is known. Items of a list are handed on one by one, so that a list of 100,000 objects is never
-//! in memory as a whole.
+//! The parser reads objects directly into their types. For this, the kind must precede the other keys:
+//! `kubectl` and the API server write it early, except in an `EndpointSlice`, which has keys that no
+//! other kind has. Only a `spec` or `status` that precedes its `kind` is kept as a generic value until
+//! the kind is known. Items of a list are passed on one by one, so that a list of 100,000 objects is
+//! never in memory as a whole.
 
 use std::fmt;
 
@@ -40,30 +40,30 @@ pub(super) enum Body {
     Node(Box<Node>),
     ServiceCidr(Box<ServiceCidr>),
     Endpoints(Box<Endpoints>),
-    /// Something with a template of Pods.
+    /// An object with a template of Pods.
     Workload(Kind, Box<Workload>),
     /// A kind that does not matter.
     Other,
     /// The kind is missing, or is not text.
     NoKind,
-    /// Not a mapping, but this.
+    /// Not a mapping, but a value that this text describes.
     NotAnObject(&'static str),
 }
 
-/// Where objects go as they are read: the positions in the lists around the object, and the object.
+/// Receives objects as they are read: the positions in the lists around an object, and the object.
 pub(super) type Sink<'s> = dyn FnMut(&[usize], Document) + 's;
 
 /// Reads one document into a sink.
 pub(super) struct DocumentSeed<'a, 's> {
     sink: &'a mut Sink<'s>,
     path: &'a mut Vec<usize>,
-    /// `apiVersion` and `kind` of items that give none, from the list around them.
+    /// `apiVersion` and `kind` for items that lack them, from the list around the items.
     inherited: Option<(&'a Field<Box<str>>, &'a str)>,
     /// Items whose kind is unknown until the list's own `kind` has been read.
     pending: &'a mut Vec<(Vec<usize>, Pending)>,
 }
 
-/// Reads a document, giving every object in it to the sink.
+/// Reads a document, and passes every object in it to the sink.
 pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D, sink: &mut Sink<'_>) -> Result<(), D::Error> {
     let mut pending = Vec::new();
     let seed = DocumentSeed { sink, path: &mut Vec::new(), inherited: None, pending: &mut pending };
@@ -74,7 +74,7 @@ pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D, sink: &mut Sink<'
     Ok(())
 }
 
-/// Keys that matter at the top of an object.
+/// Keys that matter at the top level of an object.
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
 enum Key {
@@ -251,7 +251,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_, '_> {
                 Key::Ports => object.slice.ports = map.next_value()?,
                 Key::Subsets => object.endpoints.subsets = map.next_value()?,
                 Key::Message => object.message = map.next_value()?,
-                // Something else that happens to have items.
+                // An object that is not a list, but has a key `items`.
                 Key::Items if object.kind.get().is_some_and(|kind| !kind.ends_with("List")) => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -282,7 +282,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_, '_> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        // A document of comments only, or an empty one between two separators.
+        // A document that has only comments, or an empty document between two separators.
         if !self.path.is_empty() {
             self.emit_wrong("nothing");
         }

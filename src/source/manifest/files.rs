@@ -44,11 +44,11 @@ pub(super) struct Found {
     pub path: Arc<Path>,
     /// `None` for a symbolic link that leads nowhere.
     pub signature: Option<Signature>,
-    /// Whether a file of a directory is a symbolic link: it may change without its directory.
+    /// Whether a file of a directory is a symbolic link: its content may change without a change in the directory.
     pub is_link: bool,
 }
 
-/// A file of a directory that is known to be no manifest, and what it is.
+/// A file of a directory that is known not to be a manifest, and a description of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Other {
     pub path: Arc<Path>,
@@ -62,7 +62,7 @@ pub(super) enum Listing {
     File(Found),
     /// A directory.
     Directory(Directory),
-    /// Something that can be read once only, such as a pipe.
+    /// A file that can be read only once, such as a pipe.
     Stream,
 }
 
@@ -83,26 +83,27 @@ pub(super) fn list(path: &Arc<Path>, recursive: bool) -> io::Result<Listing> {
     Ok(Listing::Directory(directory))
 }
 
-/// What is in a directory.
+/// The contents of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     /// The manifests, in the order of their names.
     pub files: Vec<Found>,
-    /// What is left out.
+    /// The files that are left out.
     pub others: Vec<Other>,
     /// Whether there are subdirectories that are not read.
     has_subdirectories: bool,
 }
 
 impl Directory {
-    /// Reads a directory; those in it as well if it is recursive, but no links to directories, which may lead anywhere.
+    /// Reads a directory and, if `recursive`, its subdirectories, but not links to directories, which may lead
+    /// anywhere.
     fn read(&mut self, path: &Path, recursive: bool) -> io::Result<()> {
         let Self { files, others, has_subdirectories } = self;
         let mut subdirectories = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let is_link = entry.file_type().is_ok_and(|file_type| file_type.is_symlink());
-            // Follows links. A file that vanished meanwhile is not there.
+            // Follows links. Fails for a file that vanished meanwhile.
             let metadata = fs::metadata(entry.path()).ok();
             let name = entry.file_name();
             if metadata.as_ref().is_some_and(Metadata::is_dir) {
@@ -126,7 +127,7 @@ impl Directory {
                 files.push(Found { path: entry.path().into(), signature, is_link });
             }
         }
-        // The templates of a chart are no manifests.
+        // The templates of a chart are not manifests.
         if recursive && path.join("Chart.yaml").exists() {
             subdirectories.retain(|path| !path.ends_with("templates"));
         }
@@ -134,24 +135,24 @@ impl Directory {
     }
 }
 
-/// Whether a file of a directory is a manifest: by extension, but not hidden and no editor's temporary.
+/// Whether a file of a directory is a manifest: by extension, unless it is hidden or an editor's temporary file.
 pub(super) fn is_manifest(name: &str) -> bool {
     let has_extension = name.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension));
     has_extension && !name.starts_with(['.', '#'])
 }
 
-/// Reads a file of at most so many bytes; the signature is of the state that was read, or an older one.
+/// Reads a file of at most `limit` bytes. The signature is that of the state that was read, or of an older state.
 pub(super) fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Signature)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    // A sparse file may be larger than the memory.
+    // A sparse file may be larger than memory.
     if metadata.is_file() && metadata.len() > limit {
         return Err(too_large(limit));
     }
     Ok((read_text(file, metadata.len(), limit)?, Signature::new(&metadata)))
 }
 
-/// Reads a text of at most `limit` bytes, probably `expected`.
+/// Reads a text of at most `limit` bytes; its length is probably `expected`.
 ///
 /// Stops at a NUL byte, which text does not have: `/dev/zero` is refused at once, not after a gigabyte.
 pub(super) fn read_text(mut reader: impl Read, expected: u64, limit: u64) -> io::Result<Vec<u8>> {
@@ -167,7 +168,7 @@ pub(super) fn read_text(mut reader: impl Read, expected: u64, limit: u64) -> io:
         };
         if read.contains(&0) {
             let start = if bytes.is_empty() { read } else { &bytes };
-            // As Windows PowerShell redirects.
+            // Windows PowerShell redirects output as UTF-16.
             let is_utf16 = start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff");
             let what = if is_utf16 {
                 "it is UTF-16 text; save it as UTF-8"
@@ -189,7 +190,7 @@ fn too_large(limit: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
-/// Says that a directory holds no manifests, and what it holds in their place.
+/// The message that a directory holds no manifests, and what it holds instead.
 pub(super) fn no_manifests(directory: &Directory) -> String {
     let hint = match directory.others.first() {
         Some(Other { path, what }) => {

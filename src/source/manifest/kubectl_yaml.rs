@@ -1,25 +1,25 @@
 //! YAML as `kubectl` and the API's Go libraries print it, translated to JSON, which is read several times faster.
 //!
-//! That is a small part of YAML: mappings and lists in block style, each scalar on the line of its key, literal blocks.
-//! Whatever else there is, and every scalar whose type depends on the version of YAML, is left to the YAML parser, and so
-//! is everything invalid. What is translated means to the parser the same.
+//! This is a small part of YAML: mappings and lists in block style, each scalar on the line of its key, literal
+//! blocks. Everything else is left to the YAML parser, including invalid text, and every scalar whose type depends on
+//! the version of YAML. A translation has the same meaning as the text has to the YAML parser.
 
 #[cfg(test)]
 mod tests;
 
-/// How deeply mappings and lists are nested that are translated: less than the parser takes.
+/// Deepest nesting of mappings and lists that is translated: less than the parser accepts.
 const DEPTH: usize = 32;
 
-/// The most keys of a mapping that is translated, since each is compared with those before it.
+/// Most keys of a mapping that is translated, since each key is compared with the keys before it.
 const KEYS: usize = 64;
 
 /// A mapping or list whose end has not been seen.
 #[derive(Clone, Copy)]
 struct Open {
-    /// Where its keys or dashes stand.
+    /// The column of its keys or dashes.
     column: usize,
     is_list: bool,
-    /// How many keys there are of the mappings around it.
+    /// How many keys the mappings around it have.
     keys_before: usize,
 }
 
@@ -71,7 +71,7 @@ impl<'a> Translation<'a> {
         Some(())
     }
 
-    /// Begins an item of a list whose dashes stand here.
+    /// Begins an item of a list whose dashes are at this column.
     fn item(&mut self, column: usize) -> Option<()> {
         // The items of a key's list may stand at the column of the key.
         if self.wants_value
@@ -87,7 +87,7 @@ impl<'a> Translation<'a> {
         Some(())
     }
 
-    /// Writes a key that stands here.
+    /// Writes a key that is at this column.
     fn key(&mut self, column: usize, key: &'a str) -> Option<()> {
         if self.wants_value && self.open.last().is_none_or(|outer| column > outer.column) {
             self.begin(column, false)?;
@@ -113,7 +113,7 @@ impl<'a> Translation<'a> {
         (self.open.len() <= DEPTH).then_some(())
     }
 
-    /// Ends the innermost mappings and lists that are like this; a value that has not come is null.
+    /// Ends the innermost mappings and lists for which `is_at_end` is true. A value that is missing is null.
     fn end_where(&mut self, is_at_end: impl Fn(&Open) -> bool) {
         if std::mem::take(&mut self.wants_value) {
             self.json += "null";
@@ -132,7 +132,7 @@ impl<'a> Translation<'a> {
         Some(self.json)
     }
 
-    /// Writes a value that is no mapping and no list, unless they are empty.
+    /// Writes a scalar, or an empty mapping or list.
     fn scalar(&mut self, value: &str) -> Option<()> {
         self.wants_value = false;
         if let Some(quoted) = value.strip_prefix('"') {
@@ -157,7 +157,7 @@ impl<'a> Translation<'a> {
         Some(())
     }
 
-    /// Writes the lines of a literal block, whose key stands at a column.
+    /// Writes the lines of a literal block whose key is at this column.
     fn literal(&mut self, column: usize, rest: &mut &'a str) -> Option<()> {
         let first = rest.trim_start_matches(' ');
         let indentation = rest.len() - first.len();
@@ -212,7 +212,7 @@ impl<'a> Translation<'a> {
     }
 }
 
-/// A line's key, and what follows the colon; `None` if there is no key, or not one that is surely text.
+/// A line's key, and the text after the colon; `None` if there is no key, or if the key may not be text.
 fn split_key(content: &str) -> Option<(&str, &str)> {
     let (key, value) = if let Some(quoted) = content.strip_prefix('"') {
         let (key, after) = quoted.split_once('"').filter(|(key, _)| !key.contains('\\'))?;
@@ -230,7 +230,7 @@ fn is_printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
-/// Whether what is between double quotes is so in JSON, too.
+/// Whether text between double quotes is the same in JSON.
 fn is_same_in_json(quoted: &str) -> bool {
     let mut bytes = quoted.bytes();
     while let Some(byte) = bytes.next() {
@@ -246,7 +246,7 @@ fn is_same_in_json(quoted: &str) -> bool {
     true
 }
 
-/// Whether a plain scalar is a whole number in every version of YAML, and so written in JSON.
+/// Whether a plain scalar is a whole number in every version of YAML, and is written in the same way in JSON.
 fn is_number(value: &str) -> bool {
     let is_short = (1..=18).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
     is_short && (value == "0" || !value.starts_with('0'))
@@ -254,7 +254,7 @@ fn is_number(value: &str) -> bool {
 
 /// Whether a plain scalar is text in every version of YAML, and all of it on this line.
 fn is_text(value: &str) -> bool {
-    /// What is a boolean, null or a number somewhere, in small letters.
+    /// Words that are a boolean, null or a number in some version of YAML, in lower case.
     const DOUBTFUL: [&str; 12] =
         ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity"];
     // Options of commands begin with dashes.

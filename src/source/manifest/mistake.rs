@@ -1,4 +1,4 @@
-//! What people take for manifests by mistake, and what is wrong with text that is no YAML.
+//! Texts that people take for manifests by mistake, and explanations of text that is not YAML.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_saphyr::Error;
 
 use super::size::YAML_DEPTH;
 
-/// What this text is, if it is something known that only looks like a manifest. Asked only if no object of it is usable.
+/// Describes a text that is known only to look like a manifest. Called only if the text has no usable object.
 pub(super) fn recognise(text: &str) -> Option<(Option<u64>, String)> {
     if let Some(line) = template(text) {
         let message =
@@ -36,19 +36,19 @@ pub(super) fn recognise(text: &str) -> Option<(Option<u64>, String)> {
     } else if has("name") && has("version") && has("apiVersion") {
         "is the Chart.yaml of a Helm chart, not a manifest; render it first (helm template CHART | portolan … -f -)"
     } else if !has("apiVersion") && !has("metadata") && !has("spec") && !has("items") && !keys.is_empty() {
-        "has neither apiVersion nor kind, so it is no Kubernetes object; if these are values of a Helm chart, render \
-         the chart first (helm template CHART | portolan … -f -)"
+        "has neither apiVersion nor kind, so it is not a Kubernetes object; if these are values of a Helm chart, \
+         render the chart first (helm template CHART | portolan … -f -)"
     } else {
         return None;
     };
     Some((None, message.to_owned()))
 }
 
-/// What a kustomization is, as an error.
+/// The error for a kustomization.
 pub(super) const A_KUSTOMIZATION: &str =
     "is a kustomization, not a manifest; render it first (kubectl kustomize DIRECTORY | portolan … -f -)";
 
-/// Keys that a kustomization has and no object.
+/// Keys that a kustomization has, but no object.
 const KUSTOMIZATION: [&str; 9] = [
     "resources",
     "bases",
@@ -73,7 +73,7 @@ fn template(text: &str) -> Option<u64> {
     Some(number as u64 + 1)
 }
 
-/// Names of files in a directory of manifests that are not manifests, and what they are.
+/// Describes a file in a directory of manifests that is not a manifest, by its name.
 pub(super) fn by_name(name: &str) -> Option<&'static str> {
     match name {
         "kustomization.yaml" | "kustomization.yml" => Some("a kustomization (kubectl kustomize renders it)"),
@@ -84,7 +84,7 @@ pub(super) fn by_name(name: &str) -> Option<&'static str> {
     }
 }
 
-/// What is wrong with text that cannot be read as YAML, in our own words; `line` is the one that it was noticed in.
+/// What is wrong with text that cannot be read as YAML, in our own words. `line` is the line where that was noticed.
 pub(super) fn explain(error: &Error, line: Option<&str>) -> String {
     match error {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
@@ -92,7 +92,7 @@ pub(super) fn explain(error: &Error, line: Option<&str>) -> String {
         }
         Error::DuplicateMappingKey { key: None, .. } => return "has a key twice in one mapping".to_owned(),
         Error::UnknownAnchor { .. } => {
-            return "has an alias (*name) of an anchor that is not there (&name)".to_owned();
+            return "has an alias (*name) of an anchor that does not exist (&name)".to_owned();
         }
         Error::Eof { .. } => return "ends in the middle of a value".to_owned(),
         Error::AliasError { error, .. } => return explain(error, line),
@@ -102,7 +102,7 @@ pub(super) fn explain(error: &Error, line: Option<&str>) -> String {
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::RecursiveReferencesRequireWeakTypes { .. } => return TOO_MANY_ALIASES.to_owned(),
         Error::MergeValueNotMapOrSeqOfMaps { .. } => {
-            return "merges (<<) something that is no mapping".to_owned();
+            return "merges (<<) something that is not a mapping".to_owned();
         }
         _ => {}
     }
@@ -121,7 +121,7 @@ pub(super) fn explain(error: &Error, line: Option<&str>) -> String {
     let shown = crate::text::one_line(line.trim().chars().take(60).collect::<String>());
     let is_plain = |value: &str| !value.trim_start().starts_with(['"', '\'', '{', '[', '|', '>']);
     let why = if line.get(..blank).is_some_and(|blank| blank.contains('\t')) {
-        "; the line begins with a tab, where YAML takes blanks only"
+        "; the line begins with a tab, where YAML allows only spaces"
     } else if line.split_once(": ").is_some_and(|(_, value)| is_plain(value) && value.contains(": ")) {
         "; a value with a colon needs quotes"
     } else if [
@@ -133,7 +133,7 @@ pub(super) fn explain(error: &Error, line: Option<&str>) -> String {
     {
         "; text that begins like this needs quotes"
     } else {
-        "; look for the indentation, and for a quote or bracket that is not closed, here and before"
+        "; check the indentation, and look for a quote or bracket that is not closed, here and before"
     };
     format!("is not valid YAML at `{shown}`{why}")
 }

@@ -1,7 +1,7 @@
 //! The objects of a file, in order.
 //!
-//! There may be hundreds of thousands. They are shared with the agent's state, and most of them include their names: a
-//! sorted list costs a pointer an object, less than a map.
+//! There may be hundreds of thousands of objects. They are shared with the agent's state, and most of them include
+//! their names: a sorted list costs one pointer per object, less than a map.
 
 use std::sync::Arc;
 

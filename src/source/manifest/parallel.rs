@@ -11,13 +11,13 @@ use std::{
 
 use crate::api::Context;
 
-/// The most threads in use. This is an agent on a node that others need too.
+/// Maximum number of threads. The agent shares its node with other programs.
 const THREADS: usize = 4;
 
 /// Stack of a thread, the same as that of a main thread.
 const STACK: usize = 8 << 20;
 
-/// Does all jobs, on as many threads as there are processors, and gives the results in order.
+/// Does all jobs, on as many threads as there are processors but at most [`THREADS`], and returns the results in order.
 pub(super) fn map<T: Sync, R: Send>(
     jobs: &[T],
     context: &mut Context,
@@ -38,7 +38,7 @@ pub(super) fn map<T: Sync, R: Send>(
     thread::scope(|scope| {
         for _ in 0..helpers {
             let mut context = context.fork();
-            // Without another thread this one does it all.
+            // If no other thread can be started, this thread does all jobs.
             _ = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, {
                 let run = &run;
                 move || run(&mut context)

@@ -1,4 +1,4 @@
-//! From the text of a file to its objects.
+//! Reads the objects in the text of a file.
 
 use std::fmt::Write as _;
 
@@ -83,7 +83,7 @@ fn parse_document(part: &Part<'_>, context: &mut Context) -> Contents {
                 let line = part.lines_before + error.line() as u64;
                 return unreadable(Some(line), "ends in the middle of a JSON object");
             }
-            // Braces may be YAML's; for text that is neither, the YAML parser has no worse message.
+            // The braces may be YAML. For text that is neither, the YAML parser has no worse message.
             Err(_) => {}
         }
     }
@@ -95,7 +95,7 @@ fn parse_document(part: &Part<'_>, context: &mut Context) -> Contents {
         Err(error) => {
             let line = |number: u64| part.text.lines().nth((number as usize).checked_sub(1)?);
             let is_tabbed = |number: &u64| line(*number).is_some_and(|line| line.starts_with('\t'));
-            // A tab is noticed before its line.
+            // The parser reports a tab at the line before it.
             let noticed = error.location().map(|location| location.line());
             let number = noticed.map(|number| Some(number + 1).filter(is_tabbed).unwrap_or(number));
             let line = number.and_then(line);
@@ -104,8 +104,8 @@ fn parse_document(part: &Part<'_>, context: &mut Context) -> Contents {
     }
 }
 
-/// Reads a long YAML list in pieces; nothing if it is not one or is invalid, since errors have better messages when it
-/// is read as a whole.
+/// Reads a long YAML list in pieces. Returns `None` if the text is not such a list, or is invalid: errors have better
+/// messages when the text is read as a whole.
 fn parse_list(part: &Part<'_>, context: &mut Context) -> Option<Contents> {
     if part.text.len() < 2 * PIECE {
         return None;

@@ -12,9 +12,9 @@ use crate::text::one_line;
 pub struct Problem {
     /// The file or directory; `-` is standard input.
     pub file: Arc<Path>,
-    /// Line, counted from 1, of what cannot be read as YAML or JSON.
+    /// Line, counted from 1, of the text that cannot be read as YAML or JSON.
     pub line: Option<u64>,
-    /// The object, such as `Service default/web`, or where it is if it has no usable name.
+    /// The object, such as `Service default/web`, or its place if it has no usable name.
     pub object: Option<String>,
     /// Path of the field, such as `spec.ports[0].port`.
     pub field: Option<String>,

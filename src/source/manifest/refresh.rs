@@ -27,9 +27,9 @@ pub struct Objects {
     pub service_cidrs: Vec<IpNetwork>,
     /// The names of all Nodes of the input, in order.
     pub node_names: Vec<Arc<str>>,
-    /// What stands for what a cluster would assign.
+    /// The stand-ins for values that a cluster would assign.
     pub stand_ins: StandIns,
-    /// Objects for which there was no stand-in left, in words.
+    /// Objects for which no stand-in was left, as text.
     pub without_stand_in: Vec<String>,
     /// Objects of kinds that do not matter here, counted by kind.
     pub ignored: BTreeMap<String, usize>,
@@ -39,7 +39,7 @@ pub struct Objects {
     pub errors: Vec<Problem>,
     /// How complete the input is.
     pub completeness: Completeness,
-    /// Whether nothing of one of the paths could be used, or a file could not be read: its objects are unknown.
+    /// Whether one of the paths could not be used at all, or a file could not be read: its objects are unknown.
     pub is_path_missing: bool,
 }
 
@@ -64,7 +64,7 @@ impl Refresh {
         *self == Self::default()
     }
 
-    /// Adds what came after it.
+    /// Adds a later refresh.
     pub fn append(&mut self, later: Self) {
         let Self { changes, warnings, errors, completeness, eligibility } = later;
         self.changes.extend(changes);

@@ -2,17 +2,17 @@
 
 use super::split::{self, Part};
 
-/// Longest object, in bytes, without what surrounds it. The default limit of etcd is 1.5 MiB.
+/// Longest object, in bytes, without the text around it. The default limit of etcd is 1.5 MiB.
 pub(super) const OBJECT: usize = 4 << 20;
 
-/// How deeply JSON is nested that is looked into; the parser refuses what is nested more deeply.
+/// Deepest nesting of JSON that is checked here; the parser refuses deeper nesting.
 const JSON_DEPTH: usize = 128;
 
 /// How deeply mappings and lists of YAML may be nested: manifests need 20 levels, the schemas of custom
 /// resource definitions twice that. Half of [`JSON_DEPTH`], since each level takes more stack.
 pub(super) const YAML_DEPTH: usize = 64;
 
-/// The line, counted from 1 in the file, where an object of a document begins that is larger than this ([`OBJECT`]).
+/// The line, counted from 1 in the file, of the first object of a document that is larger than `limit` ([`OBJECT`]).
 pub(super) fn oversized_by(part: &Part<'_>, limit: usize) -> Option<u64> {
     if part.text.len() <= limit {
         return None;
@@ -35,19 +35,19 @@ pub(super) fn oversized_by(part: &Part<'_>, limit: usize) -> Option<u64> {
 /// A bracket that is open.
 struct Open {
     at: usize,
-    /// Whether it is an object of its own: the document, or an element of `items`.
+    /// Whether it is a separate object: the document, or an element of `items`.
     is_object: bool,
-    /// Whether it is the list `items` of something.
+    /// Whether it is a list with the key `items`.
     is_items: bool,
-    /// Bytes of the objects inside, which count for themselves.
+    /// Bytes of the objects inside, which are counted separately.
     inside: usize,
 }
 
 /// The offset of the first object that is found to be too large, among the objects of a JSON text and the elements of
-/// their `items`. Texts that are not JSON give whatever; the parser has the last word.
+/// their `items`. For texts that are not JSON, the result means nothing: the parser decides.
 fn oversized_json(text: &[u8], limit: usize) -> Option<usize> {
     let mut open: Vec<Open> = Vec::new();
-    // The last text, which is the key of what follows a colon.
+    // The last text, which is the key of the value after a colon.
     let (mut last_text, mut after_colon) = (0..0, false);
     let mut at = 0;
     while let Some(byte) = text.get(at).copied() {

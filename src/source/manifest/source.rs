@@ -32,8 +32,8 @@ const STDIN: &str = "-";
 /// How to allow empty input.
 const HINT: &str = "if that is intended, use --allow-empty";
 
-/// What to do with a URL.
-const URL: &str = "is a URL, and Portolan fetches none; pipe it in (curl -fsSL URL | portolan … -f -)";
+/// The error for a URL.
+const URL: &str = "is a URL, and Portolan does not fetch URLs; pipe it in (curl -fsSL URL | portolan … -f -)";
 
 /// Whether a path may be a pattern of names.
 pub fn is_pattern(path: &str) -> bool {
@@ -50,8 +50,8 @@ pub const MAX_FILE_SIZE: u64 = 1 << 30;
 
 /// Manifests at paths: files, directories, standard input.
 ///
-/// Of objects of one kind and name the last counts: paths in the order given, files of a directory in
-/// the order of their names, objects in the order of the file. A directory stands for its files named
+/// If several objects have the same kind and name, the last one is used: paths in the order given, files of a directory
+/// in the order of their names, objects in the order of the file. A directory stands for its files named
 /// `*.yaml`, `*.yml` and `*.json`, not for its subdirectories, as for `kubectl apply -f`; hidden files are
 /// left out. Standard input, and anything else that is not a regular file, is read once.
 #[expect(clippy::struct_excessive_bools, reason = "options that have nothing to do with each other")]
@@ -61,13 +61,13 @@ pub struct Source {
     pub(super) node_name: Arc<str>,
     /// The objects in force.
     pub(super) cluster: Cluster,
-    /// The two last files with an object, for objects that several files hold.
+    /// The last two files with an object, for objects that are in several files.
     duplicates: HashMap<ObjectId, (Arc<Path>, Arc<Path>)>,
     context: Context,
     stdin: Option<Box<dyn Read + Send>>,
     /// The path that means standard input.
     stdin_path: Arc<Path>,
-    /// Whether Services without slices get some that are derived from Pods.
+    /// Whether Services without slices get slices that are derived from Pods.
     derives: bool,
     stand_ins: Option<StandInRanges>,
     recursive: bool,
@@ -75,7 +75,7 @@ pub struct Source {
     max_file_size: u64,
     /// Whether it was reported that there are no objects.
     is_nothing_reported: bool,
-    /// As last reported.
+    /// The completeness as last reported.
     completeness: Completeness,
 }
 
@@ -85,11 +85,11 @@ struct Argument {
     is_read: bool,
     /// Why it cannot be read, as last reported. Its files stay in force.
     failure: Option<String>,
-    /// Whether it could ever be read.
+    /// Whether it could be read at least once.
     is_known: bool,
     /// Files of a directory that are symbolic links.
     links: Vec<Arc<Path>>,
-    /// Files of a directory that are no manifests, as last reported.
+    /// Files of a directory that are not manifests, as last reported.
     others: Vec<Other>,
 }
 
@@ -99,9 +99,9 @@ type FileKey = (usize, Arc<Path>);
 /// The state of a file.
 #[derive(Default)]
 struct FileState {
-    /// Of the version that was last read.
+    /// The signature of the version that was last read.
     signature: Option<Signature>,
-    /// Whether the objects are those of a version with nothing wrong, rather than the usable ones of another.
+    /// Whether the objects are all objects of a valid version, rather than the usable objects of an invalid version.
     is_good: bool,
     objects: Box<[Entry]>,
     ignored: BTreeMap<Box<str>, usize>,
@@ -118,7 +118,7 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    /// A source of the manifests at these paths (`-` is standard input), for the node of this name.
+    /// A source of the manifests at these paths (`-` is standard input), for the node with this name.
     ///
     /// Reads nothing yet.
     pub fn new(paths: impl IntoIterator<Item = PathBuf>, node_name: &str) -> Self {
@@ -154,23 +154,23 @@ impl Source {
         }
     }
 
-    /// A source of what a cluster holds, in this text: Services without slices get none that are derived from Pods. The
-    /// name stands for it in messages.
+    /// A source of the objects of a cluster, given as text. Services without slices get no slices that are derived from
+    /// Pods. In messages, the cluster has this name.
     pub fn of_cluster(name: &str, text: impl Read + Send + 'static, node_name: &str) -> Self {
         let source = Self::new([PathBuf::from(name)], node_name).with_stdin(text);
         Self { stdin_path: Path::new(name).into(), derives: false, allow_empty: true, ..source }
     }
 
-    /// Serves only Services whose label `service.kubernetes.io/service-proxy-name` has this value or, without one,
-    /// those that lack the label; all others are another proxy's.
+    /// Serves only Services whose label `service.kubernetes.io/service-proxy-name` has this value or, with `None`, only
+    /// Services that lack the label. All others belong to another proxy.
     #[must_use]
     pub fn with_proxy_name(mut self, name: Option<Box<str>>) -> Self {
         self.context.own_proxy_name = name;
         self
     }
 
-    /// Gives objects that lack what a cluster would assign stand-ins from these ranges, and Pods to what has a template of
-    /// them.
+    /// Gives stand-ins from these ranges to objects that lack values that a cluster would assign, and Pods to objects
+    /// with a template of Pods.
     #[must_use]
     pub fn with_stand_ins(mut self, ranges: Option<StandInRanges>) -> Self {
         self.context.has_stand_ins = ranges.is_some();
@@ -178,28 +178,28 @@ impl Source {
         self
     }
 
-    /// Reads something else for the path `-`.
+    /// Reads this input for the path `-`, in place of standard input.
     #[must_use]
     pub fn with_stdin(mut self, stdin: impl Read + Send + 'static) -> Self {
         self.stdin = Some(Box::new(stdin));
         self
     }
 
-    /// Whether directories stand for the files of their subdirectories, too. These are not watched.
+    /// Sets whether directories stand for the files of their subdirectories, too. Subdirectories are not watched.
     #[must_use]
     pub fn recursive(mut self, recursive: bool) -> Self {
         self.recursive = recursive;
         self
     }
 
-    /// Whether empty files, directories without manifests, and input without an object that matters are allowed.
+    /// Sets whether empty files, directories without manifests, and input without an object that matters are allowed.
     #[must_use]
     pub fn allow_empty(mut self, allow_empty: bool) -> Self {
         self.allow_empty = allow_empty;
         self
     }
 
-    /// Reads no file of more than so many bytes ([`MAX_FILE_SIZE`]).
+    /// Reads no file of more than this many bytes (default: [`MAX_FILE_SIZE`]).
     #[must_use]
     pub fn with_max_file_size(mut self, bytes: u64) -> Self {
         self.max_file_size = bytes;
@@ -267,7 +267,7 @@ impl Source {
             self.cluster = cluster;
         }
         self.is_nothing_reported = is_nothing;
-        // Without any object, the last ones stay in force.
+        // Without any object, the last objects stay in force.
         let completeness = match self.completeness {
             before if is_nothing => before,
             _ if self.is_whole() => Completeness::Whole,
@@ -286,7 +286,7 @@ impl Source {
             && self.files.values().all(|file| file.is_good)
     }
 
-    /// Whether nothing can be used of one of the paths, or a file cannot be read.
+    /// Whether one of the paths cannot be used at all, or a file cannot be read.
     fn is_path_missing(&self) -> bool {
         let is_missing = |(index, argument): (usize, &Argument)| {
             let (mut is_read, mut is_used) = (false, false);
@@ -316,7 +316,7 @@ impl Source {
         }
     }
 
-    /// Reads what changed at a path. Returns whether objects may have changed.
+    /// Reads the files that changed at a path. Returns whether objects may have changed.
     fn refresh_argument(&mut self, index: usize, busy: &dyn Fn(&Path) -> bool, update: &mut Refresh) -> bool {
         let Some(argument) = self.arguments.get_mut(index) else { return false };
         if argument.is_read {
@@ -326,7 +326,7 @@ impl Source {
         let listing =
             if path == self.stdin_path { Ok(Listing::Stream) } else { files::list(&path, self.recursive) };
         let listing = match listing {
-            // It is being replaced.
+            // The path is being replaced.
             Err(_) if busy(&path) => return false,
             Err(_) if is_url(&path) => Err(URL.to_owned()),
             Err(_) if path.to_str().is_some_and(is_pattern) => {
@@ -381,7 +381,7 @@ impl Source {
         for (Found { path, signature, .. }, result) in files.into_iter().zip(read) {
             let (contents, signature) = match result {
                 Ok((contents, signature)) => (contents, Some(signature)),
-                // Removed since it was listed; the next refresh notices.
+                // The file was removed since it was listed; the next refresh notices that.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && signature.is_some() => continue,
                 Err(error) => (unread(&error), None),
             };
@@ -444,7 +444,7 @@ impl Source {
             let (Some(unused), Some(used)) = (paths.get(unused), paths.get(used)) else { continue };
             let pair = (Arc::clone(unused), Arc::clone(used));
             if self.duplicates.get(&id) != Some(&pair) {
-                let message = format!("is used instead of that in {}", unused.display());
+                let message = format!("is used instead of the one in {}", unused.display());
                 warnings.push(Problem { object: Some(id.to_string()), ..Problem::of_file(used, message) });
             }
             known.insert(id, pair);

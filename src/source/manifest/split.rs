@@ -46,7 +46,7 @@ fn is_separator(line: &str) -> bool {
     line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// What follows the separator that a text may begin with.
+/// A text without the separator that it may begin with.
 pub(super) fn without_separator(text: &str) -> &str {
     if is_separator(text) { text.get(3..).unwrap_or_default() } else { text }
 }
@@ -62,15 +62,15 @@ fn is_blank(text: &str) -> bool {
 /// A list as `kubectl get -o yaml` writes it, cut into pieces.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct List<'a> {
-    /// What surrounds the items: the list's own `apiVersion`, `kind` and `metadata`.
+    /// The text around the items: the list's own `apiVersion`, `kind` and `metadata`.
     pub envelope: String,
-    /// Consecutive items; with `items:` in the line before, each is a document of its own.
+    /// Consecutive items. With `items:` in the line before, each piece is a complete document.
     pub pieces: Vec<Part<'a>>,
 }
 
-/// Cuts a long list into pieces of about `size` bytes; nothing if it does not look like one.
+/// Cuts a long list into pieces of about `size` bytes; `None` if the text does not look like a list.
 ///
-/// Goes by indentation alone: items begin at the same column, everything inside them is further right.
+/// Considers only the indentation: items begin at the same column, everything inside them is further right.
 pub(super) fn list<'a>(part: &Part<'a>, size: usize) -> Option<List<'a>> {
     let mut lines = part.text.split_inclusive('\n');
     let (mut head, mut offset) = ("", 0);
@@ -116,7 +116,7 @@ pub(super) fn list<'a>(part: &Part<'a>, size: usize) -> Option<List<'a>> {
     (items > 0 && pieces.len() > 1 && !has_more).then(|| List { envelope: format!("{head}{tail}"), pieces })
 }
 
-/// Whether what follows a line's indentation begins an item of a list.
+/// Whether the text after a line's indentation begins an item of a list.
 fn is_item(content: &str) -> bool {
     content.strip_prefix('-').is_some_and(|rest| rest.starts_with([' ', '\r', '\n']))
 }

@@ -1,8 +1,8 @@
-//! Stand-ins: what a cluster would assign to objects as people write them.
+//! Stand-ins for the values that a cluster would assign to objects as people write them.
 //!
-//! Each is chosen by a hash of the object's name, and is the next one that is free if others have it. Objects take their
-//! turns in order of their names, so that the order of the input does not matter. What an object of the input has itself
-//! is never given to another.
+//! Each stand-in is chosen by a hash of the object's name; if it is taken, the next free one is used. Objects get
+//! their stand-ins in order of their names, so that the order of the input does not matter. A value that an object of
+//! the input has is never given to another object.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,10 +22,10 @@ use siphasher::sip::SipHasher13;
 use super::contents::ServiceEntry;
 use crate::api::{PodCount, PodFacts, PodSet, WantedFamilies};
 
-/// `ClusterIPs`, unless `--service-cluster-ip-range` or a `ServiceCIDR` says otherwise: the default of kubeadm, and a
+/// `ClusterIPs`, unless `--service-cluster-ip-range` or a `ServiceCIDR` gives a range: the default of kubeadm, and a
 /// range of unique local addresses.
 const CLUSTER_IPS: [&str; 2] = ["10.96.0.0/12", "fd00:10:96::/112"];
-/// Addresses of Pods, unless their Node or `--cluster-cidr` says otherwise.
+/// Addresses of Pods, unless their Node or `--cluster-cidr` gives a range.
 const PODS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/64"];
 /// Addresses of load balancers: ranges for documentation (RFC 5737, RFC 3849).
 const LOAD_BALANCERS: [&str; 3] = ["198.51.100.0/24", "203.0.113.0/24", "2001:db8:113::/112"];
@@ -35,17 +35,17 @@ const NODES: [&str; 2] = ["192.0.2.0/24", "2001:db8:192::/112"];
 const FIRST_NODE_PORT: u16 = 30_000;
 const NODE_PORTS: u128 = 2768;
 
-/// Pods that one workload stands for at most: more are beyond what manifests are tried with, and cost memory.
+/// Maximum number of Pods that one workload stands for. Manifests are tried with fewer Pods, and Pods cost memory.
 const MAX_PODS: u32 = 1000;
 
-/// Where stand-ins come from.
+/// The ranges of stand-ins.
 #[derive(Clone, Debug, Default)]
 pub struct StandInRanges {
-    /// Of `ClusterIPs` (`--service-cluster-ip-range`).
+    /// The ranges of `ClusterIPs` (`--service-cluster-ip-range`).
     pub services: Vec<IpNetwork>,
-    /// Of Pods (`--cluster-cidr`).
+    /// The ranges of Pods (`--cluster-cidr`).
     pub pods: Vec<IpNetwork>,
-    /// Whether this node has stand-ins, too, if the input has no Nodes.
+    /// Whether this node gets stand-ins, too, if the input has no Nodes.
     pub has_node: bool,
 }
 
@@ -60,12 +60,12 @@ pub(super) struct Chooser<'a> {
     taken: BTreeSet<IpAddr>,
     taken_ports: BTreeSet<u16>,
     chosen: StandIns,
-    /// Objects for which there was none left.
+    /// Objects for which no stand-in was left, as text.
     without: Vec<String>,
 }
 
 impl<'a> Chooser<'a> {
-    /// One that knows what the objects of the input have themselves.
+    /// A chooser that knows the addresses and node ports that the objects of the input already have.
     pub fn new(
         ranges: &'a StandInRanges,
         nodes: &'a [Arc<Node>],
@@ -88,12 +88,12 @@ impl<'a> Chooser<'a> {
         Self { ranges, nodes, node_name, taken, taken_ports, chosen, without }
     }
 
-    /// What was chosen, and the objects for which nothing was left.
+    /// The stand-ins that were chosen, and the objects for which no stand-in was left.
     pub fn finish(self) -> (StandIns, Vec<String>) {
         (self.chosen, self.without)
     }
 
-    /// Gives Services what they lack. One that gets no `ClusterIP` is left out.
+    /// Gives Services the values that they lack. A Service that gets no `ClusterIP` is left out.
     pub fn complete_services(&mut self, services: &mut Vec<Arc<ServiceEntry>>) {
         services.retain_mut(|entry| {
             let Some(lacks) = &entry.lacks else { return true };
@@ -150,8 +150,8 @@ impl<'a> Chooser<'a> {
         Some(Arc::new(Node { name: Arc::clone(self.node_name), addresses, ..Node::default() }))
     }
 
-    /// Gives Pods that were never in a cluster their addresses, and adds those that workloads stand for, unless there are
-    /// Pods with the labels of their template.
+    /// Gives addresses to Pods that were never in a cluster, and adds the Pods that workloads stand for, unless the
+    /// input has Pods with the labels of the workload's template. Returns these Pods.
     pub fn complete_pods(
         &mut self,
         pods: &mut BTreeMap<ObjectName, Arc<PodFacts>>,
@@ -187,7 +187,7 @@ impl<'a> Chooser<'a> {
                 new.push((pod_name, pod));
             }
         }
-        // Objects of their own come first.
+        // Pods of the input take precedence.
         new.retain(|(name, _)| !pods.contains_key(name));
         let unborn = pods.iter().filter(|(_, pod)| pod.is_unborn && pod.addresses.is_empty());
         new.extend(unborn.map(|(name, pod)| {
@@ -227,11 +227,11 @@ impl<'a> Chooser<'a> {
         }
     }
 
-    /// A free address of the first of these ranges that has one. Of the range of `ClusterIPs`, the lower part is for
-    /// those that people choose, as the API server has it.
+    /// A free address of the first of these ranges that has one. With `has_static_part`, addresses in the lower part
+    /// of the range come last: as in the API server, they are for `ClusterIPs` that people choose.
     fn address(&mut self, key: &str, ranges: &[IpNetwork], has_static_part: bool) -> Option<IpAddr> {
         let address = ranges.iter().find_map(|range| {
-            // The first address of a network means the network, the last of an IPv4 network all of its hosts.
+            // The first address of a network denotes the network, the last address of an IPv4 network all of its hosts.
             let usable = size(*range).checked_sub(2).filter(|usable| *usable > 0)?;
             let lower = if has_static_part { (usable / 16).clamp(16, 256).min(usable / 2) } else { 0 };
             choose(key, usable, lower, |offset| {
@@ -248,7 +248,7 @@ impl<'a> Chooser<'a> {
         for i in 0..service.ports.len() {
             let (before, rest) = service.ports.split_at_mut(i);
             let Some(port) = rest.first_mut().filter(|port| port.node_port.is_none()) else { continue };
-            // The API server gives the same number of several protocols the same node port.
+            // The API server gives ports with the same number and different protocols the same node port.
             let shared =
                 before.iter().find(|other| other.port == port.port && other.protocol != port.protocol);
             let shared = shared
@@ -263,7 +263,7 @@ impl<'a> Chooser<'a> {
     }
 
     fn node_port(&mut self, key: &str) -> Option<u16> {
-        // As the API server: the first ports are for those that people choose.
+        // As in the API server, the first ports are for node ports that people choose.
         let port = choose(key, NODE_PORTS, 86, |offset| {
             let port = FIRST_NODE_PORT + u16::try_from(offset).ok()?;
             (!self.taken_ports.contains(&port)).then_some(port)
@@ -279,7 +279,7 @@ fn of_family<const N: usize>(ranges: [&'static str; N], family: Family) -> impl 
     ranges.filter(move |range| Family::of(range.ip()) == family)
 }
 
-/// The first range of a family, of those given or else of the defaults.
+/// The first range of a family among the given ranges, otherwise among the defaults.
 fn range(given: &[IpNetwork], defaults: [&'static str; 2], family: Family) -> Option<IpNetwork> {
     let given = given.iter().copied().filter(|range| Family::of(range.ip()) == family);
     given.chain(of_family(defaults, family)).next()
@@ -307,7 +307,7 @@ fn families(wanted: &WantedFamilies, ranges: &StandInRanges) -> Vec<Family> {
     families
 }
 
-/// How many addresses a range has, as far as that matters.
+/// How many addresses a range has, but at most 2^64.
 fn size(range: IpNetwork) -> u128 {
     let bits = if range.is_ipv4() { 32 } else { 128 };
     1_u128 << (bits - u32::from(range.prefix())).min(64)
@@ -321,13 +321,14 @@ fn nth(range: IpNetwork, offset: u128) -> IpAddr {
     }
 }
 
-/// What is free at the first of `count` places from the one that a hash says; those below `lower` come last.
+/// The first free value among `count` places, beginning at the place that a hash of the key gives. Places below
+/// `lower` come last.
 fn choose<T>(key: &str, count: u128, lower: u128, mut free: impl FnMut(u128) -> Option<T>) -> Option<T> {
     let mut hasher = SipHasher13::new();
     hasher.write(key.as_bytes());
     let upper = count - lower;
     let start = u128::from(hasher.finish()) % upper.max(1);
-    // More objects than that are in no input.
+    // No input has more objects.
     let turns = (0..upper.min(1 << 24)).map(|step| lower + (start + step) % upper);
     turns.chain(0..lower).find_map(&mut free)
 }

@@ -51,7 +51,7 @@ impl Source {
     /// Reads all manifests, and from then on watches them.
     pub fn watch(self) -> (Watcher, Objects) {
         let mut watcher = Watcher { source: self, watch: FileWatch::new(files::is_manifest) };
-        // Watched before they are read, files cannot change unnoticed in between.
+        // Files are watched before they are read, so that they cannot change unnoticed in between.
         let (_, problem) = watcher.watch_paths();
         let mut objects = watcher.source.load();
         let (is_new, another) = watcher.watch_paths();
@@ -62,7 +62,7 @@ impl Source {
 }
 
 impl Watcher {
-    /// Reports what changes from now on, on a thread of its own; problems are logged.
+    /// Reports changes from now on, on a separate thread. Problems are logged.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -93,7 +93,7 @@ impl Watcher {
         std::thread::Builder::new().name("manifests".into()).spawn(watching).map(drop)
     }
 
-    /// Waits for changes, at most for the given time, and returns them; empty if there are none.
+    /// Waits for changes, at most for the given time, and returns them; the refresh is empty if there are none.
     ///
     /// A change is returned about 40 ms after the last write to its file, or one second after the first
     /// if writes go on.
@@ -111,7 +111,7 @@ impl Watcher {
         Ok(Refresh::default())
     }
 
-    /// Whether there is anything but streams, which are read once.
+    /// Whether there is a path other than streams, which are read only once.
     pub fn can_change(&self) -> bool {
         self.source.paths().next().is_some()
     }

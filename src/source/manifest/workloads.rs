@@ -11,8 +11,8 @@ use super::{contents::Object, objects::Entry, source::Source};
 use crate::api::{PodFacts, TargetPort};
 
 impl Source {
-    /// The selectors of Services, the Pods and the nodes of all files that were read, with those that are stand-ins. Of an
-    /// object that several files hold, the last counts.
+    /// The selectors of Services, the Pods and the nodes of all files that were read, including stand-ins. If an
+    /// object is in several files, the last one is used.
     pub fn workloads(&self) -> Workloads {
         let mut selectors = BTreeMap::new();
         for service in &self.cluster.services {

@@ -151,7 +151,7 @@ fn tree() -> impl Strategy<Value = Tree> {
     })
 }
 
-/// The lines of a tree that stands at a column; below a key, lists are indented by so much more.
+/// The lines of a tree at this column. Below a key, lists are indented by `list` more columns.
 fn print(tree: &Tree, column: usize, list: usize) -> Vec<String> {
     let blanks = " ".repeat(column);
     match tree {
