@@ -2,7 +2,7 @@
 //!
 //! The types hold only the fields that matter here, and skip all others while reading. Reading never fails because of a
 //! value of a wrong type, see [`Field`]: a manifest with ten thousand objects is decoded in one pass, and one bad field
-//! must not take the other objects with it. The `to_model` conversions apply the API server's defaults, report invalid
+//! must not make the other objects unusable. The `to_model` conversions apply the API server's defaults, report invalid
 //! fields by object and path, and return the types of [`portolan_rules::model`].
 //!
 //! The generated types of `k8s-openapi`, decoded one item at a time, would be less code, but cost too much at a cold

@@ -1,11 +1,11 @@
 //! Portolan: a Kubernetes service proxy for nodes, on nftables.
 //!
-//! The rooms, in the order in which data passes through them:
+//! The modules, in the order in which data passes through them:
 //!
-//! - [`cli`]: the command line and its commands, one file a command.
+//! - [`cli`]: the command line and its commands, one file per command.
 //! - [`config`]: flags and `KubeProxyConfiguration`, checked, as settings.
-//! - [`source`]: everything from which state comes: the API server, manifests, the host.
-//! - [`api`]: objects of the API to the model that `portolan_rules` compiles.
+//! - [`source`]: all sources of state: the API server, manifests, the host.
+//! - [`api`]: converts objects of the API to the model that `portolan_rules` compiles.
 //! - [`agent`]: the reconciler, which keeps the kernel equal to the state.
 //! - [`localhost`]: node ports on loopback addresses, which the agent serves itself.
 //! - [`kernel`]: nftables, connection tracking and sysctls.

@@ -1,10 +1,10 @@
 //! Node ports on 127.0.0.1 and `::1` (`--nodeport-addresses localhost`), for TCP: a proxy in the agent.
 //!
-//! The kernel cannot rewrite a packet from a loopback address so that it leaves the node: IPv6 never routes it, and IPv4 only
-//! with `route_localnet`, which lets packets in from outside that are for 127.0.0.0/8. So a socket listens for each node port,
-//! and each of its connections is continued by one to the node port on an address of the node, or to the ClusterIP, from
-//! where the rules lead it to an endpoint. The sockets are bound to the device `lo`: what comes from elsewhere never
-//! reaches them, whatever the sysctls are.
+//! The kernel cannot rewrite a packet from a loopback address so that it leaves the node: IPv6 never routes such a
+//! packet, and IPv4 only with `route_localnet`, which lets in packets for 127.0.0.0/8 from outside. So a socket
+//! listens for each node port, and the proxy continues each connection with another connection, to the node port on an
+//! address of the node or to the ClusterIP. From there, the rules lead it to an endpoint. The sockets are bound to the
+//! device `lo`: packets from elsewhere never reach them, whatever the sysctls are.
 
 mod ports;
 mod proxy;
@@ -16,8 +16,8 @@ use tracing::warn;
 
 pub use self::ports::LocalhostPorts;
 
-/// Starts the proxy for these families, on a thread of its own. The reconciler keeps what is returned; the proxy ends with
-/// it.
+/// Starts the proxy for these families, on a separate thread. The reconciler keeps the returned value; the proxy ends
+/// when the value is dropped.
 ///
 /// # Errors
 /// The thread cannot be started.

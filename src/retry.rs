@@ -1,14 +1,14 @@
-//! How long to wait before what failed is tried again. Waits are random: nodes that lost the same API server, or failed at the
-//! same change, must not all try again at once.
+//! How long to wait after a failure before the next attempt. Waits are random: nodes that lost the same API server, or
+//! failed at the same change, must not all try again at once.
 
 use std::time::Duration;
 
-/// After a failure, wait about this long before the next attempt, and twice as long after every further failure,
+/// The wait after the first failure, approximately. It is twice as long after every further failure.
 const FIRST: Duration = Duration::from_millis(100);
-/// but never longer than this.
+/// The longest wait.
 const LAST: Duration = Duration::from_secs(30);
 
-/// Between half of a duration and all of it, as a number between 0 and 1 says.
+/// Between half of a duration and all of it, in proportion to a number between 0 and 1.
 pub(crate) fn jitter(duration: Duration, random: f64) -> Duration {
     duration / 2 + (duration / 2).mul_f64(random)
 }
@@ -33,7 +33,7 @@ impl Retry {
         Self { first, last, waited: Duration::ZERO }
     }
 
-    /// The wait after one more failure: between half of it and all of it, at random.
+    /// The wait after one more failure: at random, between half of the back-off and all of it.
     pub fn wait(&mut self) -> Duration {
         self.waited = (self.waited * 2).clamp(self.first, self.last);
         jitter(self.waited, fastrand::f64())

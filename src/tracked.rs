@@ -1,4 +1,4 @@
-//! What another thread is sent about Services: a value for each Service that has one, when it is another than before.
+//! Sends another thread a value for each Service that has one, when the value changes.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,16 +11,17 @@ use portolan_rules::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// A change of what was sent.
+/// A change of the values or addresses that were sent.
 #[derive(Debug)]
 pub enum Change<T> {
-    /// These Services have these values from now on, or, with `None`, none.
+    /// These Services have these values from now on or, with `None`, no value.
     Services(Vec<(ObjectName, Option<T>)>),
-    /// From now on it is about these addresses.
+    /// The addresses from now on.
     Addresses(BTreeSet<IpAddr>),
 }
 
-/// The reconciler's end. It remembers what it sent, and sends what differs. Never blocks. The default discards everything.
+/// The reconciler's end. It remembers the values that it sent, and sends only changes. Never blocks. The default
+/// discards everything.
 #[derive(Debug)]
 pub(crate) struct Tracked<T> {
     receiver: Option<UnboundedSender<Change<T>>>,
@@ -49,8 +50,8 @@ impl<T: Clone + PartialEq> Tracked<T> {
         (Self { receiver: Some(sender), ..Self::default() }, changes)
     }
 
-    /// Notes which Services are about to be compiled, of those that have a value or may have one. To be called before they
-    /// are: the compiler takes that list.
+    /// Notes which Services are about to be compiled, among those that have a value or may have one. Must be called
+    /// before they are compiled: the compiler takes that list.
     pub fn note(&mut self, state: &State, may_have: impl Fn(&Service) -> bool) {
         if self.receiver.is_none() {
             return;
@@ -63,7 +64,7 @@ impl<T: Clone + PartialEq> Tracked<T> {
         self.changed.extend(changed);
     }
 
-    /// Sends the addresses.
+    /// Sends the addresses, if they changed.
     pub fn set_addresses(&mut self, addresses: &BTreeSet<IpAddr>) {
         if self.addresses != *addresses {
             self.addresses.clone_from(addresses);
@@ -71,7 +72,7 @@ impl<T: Clone + PartialEq> Tracked<T> {
         }
     }
 
-    /// Sends the Services whose values changed, now that the kernel has them; with `always`, also if there are none.
+    /// Sends the Services whose values changed, now that the kernel has them; with `always`, even if no value changed.
     pub fn update(&mut self, state: &State, always: bool, value: impl Fn(&ServiceState) -> Option<T>) {
         // Services may have been put in quarantine since: the kernel refused them.
         self.changed

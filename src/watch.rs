@@ -1,7 +1,7 @@
 //! Waits for files to change: manifests, and the configuration file.
 //!
-//! The directories on the way to a file are watched, so that it may be written in place, replaced by a rename, reached
-//! through links that are swapped, as those of a `ConfigMap`, or be in a directory that goes and comes back.
+//! The directories on the way to a file are watched, so that the file may be written in place, replaced by a rename,
+//! reached through links that are swapped, as in a `ConfigMap`, or be in a directory that is removed and created again.
 
 mod inotify;
 
@@ -21,7 +21,7 @@ use rustix::{
 
 use inotify::Inotify;
 
-/// A file is read when it has not changed for so long: its writer may not be done.
+/// A file is read when it has not changed for this long: its writer may not be done before.
 const QUIET: Duration = Duration::from_millis(40);
 
 /// A file that changes all the time is read this often.
@@ -30,11 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often files are checked without an event: network file systems send none for changes made elsewhere.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How often they are checked if something cannot be watched.
+/// How often files are checked if something cannot be watched.
 const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
 
-/// Watches paths. Where the kernel does not let it, as on nodes where other processes have used up the instances of
-/// inotify, it has the files checked every second instead.
+/// Watches paths. If the kernel does not allow that, for example because other processes have used up the inotify
+/// instances, the files are checked every second instead.
 #[derive(Debug)]
 pub struct FileWatch {
     inotify: io::Result<Inotify>,
@@ -60,7 +60,8 @@ impl Restless {
 }
 
 impl FileWatch {
-    /// Watches nothing yet. In directories that are watched as such, the entries with these names matter.
+    /// Creates a watch without paths. In a directory that is itself a watched path, entries matter whose names
+    /// `matters` accepts.
     pub fn new(matters: fn(&str) -> bool) -> Self {
         Self {
             inotify: Inotify::new(matters),
@@ -70,8 +71,8 @@ impl FileWatch {
         }
     }
 
-    /// Watches these paths and no others. Returns whether some directories are new, whose earlier changes were missed,
-    /// and why something cannot be watched, if that is news.
+    /// Watches these paths and no others. Returns whether some directories are new, so that their earlier changes were
+    /// missed, and why something cannot be watched, if that is new.
     pub fn set<'a>(&mut self, paths: impl Iterator<Item = &'a Arc<Path>>) -> (bool, Option<String>) {
         let result = match &mut self.inotify {
             Ok(inotify) => inotify.watch(paths).map_err(|error| error.to_string()),
@@ -83,8 +84,8 @@ impl FileWatch {
         (is_new, news)
     }
 
-    /// Waits until something is to be read: a path that has changed and does not change any more, or everything, once
-    /// in a while. Returns false if the deadline comes first.
+    /// Waits until something must be read: a path that has changed and does not change any more, or, from time to time,
+    /// everything. Returns false if the deadline comes first.
     ///
     /// # Errors
     /// Events cannot be read.
@@ -105,12 +106,12 @@ impl FileWatch {
         }
     }
 
-    /// Whether a path has changed just now, so that it is not to be read yet.
+    /// Whether a path has changed just now, so that it must not be read yet.
     pub fn is_restless(&self, path: &Path) -> bool {
         self.restless.contains_key(path)
     }
 
-    /// Notes that everything has been looked at, or that it must be again at once.
+    /// Notes that everything has been checked. With `again`, it is checked again at once.
     pub fn looked(&mut self, again: bool) {
         let interval = match (again, &self.unwatched) {
             (true, _) => Duration::ZERO,

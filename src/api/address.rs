@@ -8,7 +8,7 @@ use super::field::{Parse, quote};
 
 /// Parses an IP address as Go's older parser did, which the API server and kube-proxy still use for
 /// stored objects: leading zeros of IPv4 octets are decimal and dropped, an IPv4-mapped IPv6 address
-/// is the IPv4 address. Returns nothing for anything else, such as an address with a zone.
+/// is the IPv4 address. Returns `None` for anything else, such as an address with a zone.
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
     parse_ip_unmapped(text).map(|ip| ip.to_canonical())
 }
@@ -45,8 +45,8 @@ pub fn parse_cidr(text: &str) -> Option<IpNetwork> {
     IpNetwork::new(network.network(), network.prefix()).ok()
 }
 
-/// The kind of address, if it is one that the API does not accept as an endpoint or external IP: these would
-/// redirect traffic to or from the node's own services (CVE-2020-8554, CVE-2020-8558).
+/// The kind of an address that the API does not accept as an endpoint or external IP; `None` for other addresses. Such
+/// an address would redirect traffic to or from the node's own services (CVE-2020-8554, CVE-2020-8558).
 pub fn special(address: IpAddr) -> Option<&'static str> {
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -65,23 +65,23 @@ pub fn special(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The address, if the API accepts it as that of an endpoint or a Service.
+/// The address, if the API accepts it for an endpoint or a Service.
 ///
 /// # Errors
-/// Why it does not.
+/// The reason why the API does not accept the address.
 pub(super) fn usable(ip: IpAddr) -> Result<IpAddr, String> {
     special(ip).map_or(Ok(ip), |what| Err(format!("{ip} is {what}")))
 }
 
-/// Parses such an address.
+/// Parses an address that the API accepts for an endpoint or a Service.
 ///
 /// # Errors
-/// It is not an address, or not in its usual form.
+/// The text is not an address, or the API does not accept the address.
 pub(super) fn parse_usable(text: &str) -> Result<IpAddr, String> {
     usable(parse_ip(text).ok_or_else(|| not_an_address(text))?)
 }
 
-/// That a text is not an address.
+/// The message that a text is not an address.
 pub(super) fn not_an_address(text: &str) -> String {
     format!("{} is not an IP address", quote(text))
 }
@@ -91,7 +91,7 @@ pub const fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-/// An address, or the text that is not a valid one: parsed while reading, so that lists of endpoints keep no text.
+/// An address, or a text that is not a valid address. Parsed while reading, so that lists of endpoints keep no text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// An address.
@@ -112,7 +112,7 @@ impl Address {
     /// The address.
     ///
     /// # Errors
-    /// It is not a valid address.
+    /// The text is not a valid address.
     pub fn ip(&self) -> Result<IpAddr, String> {
         match self {
             Self::Ip(ip) => Ok(*ip),

@@ -21,10 +21,10 @@ pub const LOAD_BALANCING: &str = "portolan.io/load-balancing";
 /// have the weight of `*`, 1 by default; weight 0 takes no new connections.
 pub const WEIGHTS: &str = "portolan.io/weights";
 
-/// When the change that a slice shows began: an RFC 3339 time, written by the endpoint controller. On an EndpointSlice.
+/// When the last change of a slice began: an RFC 3339 time, written by the endpoint controller. On an EndpointSlice.
 pub const LAST_CHANGE_TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-/// A lock of a leader election, which is in an `Endpoints` object that is not mirrored.
+/// The lock of a leader election. An `Endpoints` object with this annotation is not mirrored.
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
 /// Largest weight.
@@ -35,7 +35,7 @@ pub const MAX_WEIGHT: u16 = 100;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations(Labels);
 
-/// None.
+/// No annotations.
 pub(super) static NO_ANNOTATIONS: Annotations = Annotations(Labels(Vec::new()));
 
 /// The name of an annotation; it is copied only if it is escaped.
@@ -64,7 +64,7 @@ impl Annotations {
         self.0.get(name)
     }
 
-    /// Whether [`LEADER`] is there.
+    /// Whether [`LEADER`] is present.
     pub(super) fn is_leader_lock(&self) -> bool {
         self.get(LEADER).is_some()
     }
@@ -74,7 +74,7 @@ impl Annotations {
         self.get(LAST_CHANGE_TRIGGER)?.parse().ok()
     }
 
-    /// The value of [`LOAD_BALANCING`]. An unknown one is ignored, with a warning.
+    /// The value of [`LOAD_BALANCING`]. An unknown value is ignored, with a warning.
     pub(super) fn load_balancing(&self, object: &ObjectId, context: &mut Context) -> LoadBalancing {
         let Some(name) = self.get(LOAD_BALANCING) else { return LoadBalancing::default() };
         LoadBalancing::from_name(name).unwrap_or_else(|| {
@@ -113,7 +113,7 @@ impl Annotations {
     }
 }
 
-/// Weights of the endpoints of a slice by their addresses; that of all others has none.
+/// Weights of the endpoints of a slice by their addresses. The weight of all other endpoints has the key `None`.
 #[derive(Debug, Default)]
 pub(super) struct Weights(BTreeMap<Option<IpAddr>, u16>);
 

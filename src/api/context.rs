@@ -1,4 +1,4 @@
-//! What conversions share: names of objects, problems with them, interned text.
+//! Types that conversions share: names of objects, problems with objects, interned text.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// Whether it has a template of Pods.
+    /// Whether objects of this kind have a template of Pods.
     pub const fn is_workload(self) -> bool {
         matches!(
             self,
@@ -72,7 +72,7 @@ impl Kind {
     }
 }
 
-/// Which object: kind, namespace (empty if the kind has none) and name.
+/// The identity of an object: kind, namespace (empty if the kind has none) and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId {
     /// Kind.
@@ -91,7 +91,7 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// Something wrong with an object: displayed as `Service default/web: spec.clusterIP: why`.
+/// A problem with an object, displayed as `Service default/web: spec.clusterIP: why`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{object}: {error}")]
 pub struct Problem {
@@ -111,7 +111,7 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// What is read of an object, or the first field that makes it unusable.
+/// A value read from an object, or the first field that makes the object unusable.
 pub(super) type Result<T, E = FieldError> = std::result::Result<T, E>;
 
 impl FieldError {
@@ -137,7 +137,7 @@ pub(crate) fn required<'a, 'de, T: Parse<'de>>(
     read(field, &path)?.ok_or_else(|| FieldError::new(&path, "is missing"))
 }
 
-/// Reads a field that has its default if it is absent.
+/// Reads a field; if it is absent, returns the default of its type.
 pub(super) fn read_or_default<'a, 'de, T: Parse<'de> + Clone + Default>(
     field: &'a Field<T>,
     path: impl fmt::Display,
@@ -162,15 +162,15 @@ pub(super) fn read_element<'a, 'de, T: Parse<'de>>(
     read(field, &path)?.ok_or_else(nothing)
 }
 
-/// What conversions need besides the object, and where they put their warnings.
+/// The data that conversions need besides the object, and their warnings.
 #[derive(Debug, Default)]
 pub struct Context {
-    /// The value of the label `service.kubernetes.io/service-proxy-name` of this proxy's Services; without it, those
-    /// that lack the label. All others belong to another proxy.
+    /// The value of the label `service.kubernetes.io/service-proxy-name` of this proxy's Services. With `None`, they
+    /// are the Services that lack the label. All others belong to another proxy.
     pub own_proxy_name: Option<Box<str>>,
     /// Whether a Service without a `ClusterIP` is converted as well: it will get a stand-in.
     pub has_stand_ins: bool,
-    /// What was ignored, with the reason; the caller drains it.
+    /// The parts of objects that were ignored, with the reasons. The caller drains the list.
     pub warnings: Vec<Problem>,
     names: HashSet<Arc<str>>,
     prune_at: usize,

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-/// Sets what a pointer such as `/spec/ports/0/name` points at, whether or not it was there.
+/// Sets the value at a pointer such as `/spec/ports/0/name`, whether or not there was a value.
 ///
 /// # Panics
-/// If there is nothing to set it in: the test is wrong.
+/// If the parent of the value does not exist: the test is wrong.
 pub(super) fn put(object: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
     let parent = object.pointer_mut(parent).expect("what holds it");

@@ -42,7 +42,7 @@ objects! {
 
     /// One entry of `endpoints` of an [`EndpointSlice`].
     pub struct Endpoint {
-        /// `addresses`; those after the first mean nothing.
+        /// `addresses`; addresses after the first mean nothing.
         pub addresses: Field<First<Address>>,
         /// `conditions`.
         pub conditions: Field<EndpointConditions>,
@@ -78,8 +78,8 @@ objects! {
 }
 
 impl EndpointSlice {
-    /// The model's slice; nothing if it belongs to no Service, to a headless one or to another proxy, or
-    /// has host names for addresses.
+    /// The model's slice; `None` if the slice belongs to no Service, to a headless Service or to another
+    /// proxy, or has host names for addresses.
     ///
     /// # Errors
     /// The first field that no API server would have accepted: the object is unusable.
@@ -130,7 +130,7 @@ impl EndpointSlice {
 }
 
 impl EndpointPort {
-    /// The model's port; nothing if it has no number.
+    /// The model's port; `None` if the port has no number.
     pub(super) fn to_model(&self, path: &str, context: &mut Context) -> Result<Option<model::EndpointPort>> {
         let name = port_name(&self.name, format_args!("{path}.name"))?;
         let protocol = protocol(&self.protocol, format_args!("{path}.protocol"))?;
@@ -189,7 +189,7 @@ impl Endpoint {
         }))
     }
 
-    /// The address, which must be of the slice's family and possible for an endpoint.
+    /// The address, which must be of the slice's family and acceptable for an endpoint.
     fn address(&self, address_type: &str) -> Result<IpAddr, String> {
         let first = match self.addresses.read()? {
             Some(First(first)) => first.read()?,

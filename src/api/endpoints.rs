@@ -11,7 +11,7 @@ use super::{
     port::port_number,
 };
 
-/// Addresses of a subset that are mirrored at most, the default of kube-controller-manager's
+/// Maximum number of addresses of a subset that are mirrored: the default of kube-controller-manager's
 /// `--mirroring-max-endpoints-per-subset`.
 const MAX_PER_SUBSET: usize = 1000;
 
@@ -44,8 +44,8 @@ objects! {
 }
 
 impl Endpoints {
-    /// The slices that the cluster's mirroring controller makes of it: one for each subset and address family. None for
-    /// an object that asks not to be mirrored, or that is a lock of a leader election.
+    /// The slices that the cluster's mirroring controller makes of this object: one for each subset and address family.
+    /// There are none for an object that asks not to be mirrored, or that is a lock of a leader election.
     ///
     /// # Errors
     /// The first field that no API server would have accepted: the object is unusable.

@@ -1,7 +1,7 @@
 //! Fields that tolerate a wrong type.
 //!
-//! A derived `Deserialize` stops at the first value of a wrong type, and with it the rest of a list of ten thousand
-//! objects. A [`Field`] records what it found instead, so that the conversion can report the object and the field, and
+//! A derived `Deserialize` stops at the first value of a wrong type, and the rest of a list of ten thousand objects is
+//! lost. A [`Field`] records the wrong value instead, so that the conversion can report the object and the field, and
 //! all other objects are used.
 
 use std::{fmt, marker::PhantomData};
@@ -45,12 +45,12 @@ pub trait Parse<'de>: Sized {
         None
     }
 
-    /// Accepts a mapping; one that refuses must still read it to its end.
+    /// Accepts a mapping. An implementation that refuses the mapping must still read it to its end.
     fn from_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
         IgnoredAny::deserialize(MapAccessDeserializer::new(map)).map(|_| None)
     }
 
-    /// Accepts a list; one that refuses must still read it to its end.
+    /// Accepts a list. An implementation that refuses the list must still read it to its end.
     fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
         skip_list(list).map(|()| None)
     }
@@ -71,12 +71,12 @@ impl<T> Field<T> {
         }
     }
 
-    /// Whether nothing, or null, was given.
+    /// Whether the value is absent or null.
     pub const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
-    /// The value or nothing.
+    /// The value, or `None` if it is absent.
     ///
     /// # Errors
     /// The value has a wrong type: what was expected, and what was found.
@@ -250,8 +250,8 @@ pub(super) fn structure<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: A) -> 
     T::deserialize(MapAccessDeserializer::new(map)).map(Some)
 }
 
-/// Declares objects of the API and their parts: every field may be absent, or of a wrong type. Each may stand in a
-/// [`Field`] itself.
+/// Declares objects of the API and their parts: every field may be absent, or of a wrong type. Each object may itself
+/// be the value of a [`Field`].
 macro_rules! objects {
     ($(
         $(#[$about:meta])*

@@ -11,7 +11,7 @@ use super::{
 };
 
 portolan_rules::named! {
-    /// Labels that decide on something. Of Services, slices and Nodes that come in protobuf, all others are skipped.
+    /// Labels that have a meaning here. When Services, slices and Nodes are read from protobuf, all others are skipped.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Label {
         /// Gives a Service to another proxy (KEP-2447).
@@ -88,7 +88,7 @@ impl NameRule {
     }
 }
 
-/// Namespace of objects that name none.
+/// Namespace of objects that do not give a namespace.
 const DEFAULT_NAMESPACE: &str = "default";
 
 impl Metadata {
@@ -102,7 +102,7 @@ impl Metadata {
     /// Kind, namespace and name of the object.
     ///
     /// # Errors
-    /// `metadata.name` or `metadata.namespace` is missing or cannot exist.
+    /// `metadata.name` is missing, or `metadata.name` or `metadata.namespace` is invalid.
     pub fn identify(&self, kind: Kind, context: &mut Context) -> Result<ObjectId> {
         let name = required(&self.name, "metadata.name")?;
         let rule = if kind == Kind::Service { NameRule::Label } else { NameRule::Subdomain };
@@ -142,12 +142,12 @@ impl Metadata {
         self.annotations.get().unwrap_or(&NO_ANNOTATIONS)
     }
 
-    /// When the change that a slice shows began, if the endpoint controller has written a valid time.
+    /// When the last change of a slice began, if the endpoint controller has written a valid time.
     pub fn last_change_trigger(&self) -> Option<jiff::Timestamp> {
         self.annotations().last_change_trigger()
     }
 
-    /// `creationTimestamp` in seconds since the epoch; an unreadable one is ignored with a warning.
+    /// `creationTimestamp` in seconds since the epoch. An invalid time is ignored with a warning.
     pub(super) fn created(&self, object: &ObjectId, context: &mut Context) -> Option<i64> {
         const FIELD: &str = "metadata.creationTimestamp";
         let parse = |text: &str| {

@@ -69,7 +69,7 @@ impl Node {
         !is_deleted && !self.taints().any(|key| key == TO_BE_DELETED_TAINT)
     }
 
-    /// The keys of its taints.
+    /// The keys of the node's taints.
     pub fn taints(&self) -> impl Iterator<Item = &str> {
         let taints = self.spec.get().and_then(|spec| spec.taints.get()).map_or(&[][..], Vec::as_slice);
         taints.iter().filter_map(|taint| taint.get()?.key.get()).map(|key| &**key)
@@ -88,7 +88,8 @@ impl Node {
         Ok(model::Node { name, addresses, external_addresses, zone, pod_cidrs })
     }
 
-    /// Internal addresses before external ones, each in the order given; and those that are external only.
+    /// All addresses, internal ones before external ones, each in the given order; and the addresses that are only
+    /// external.
     fn addresses(&self, object: &ObjectId, context: &mut Context) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
         let Some(status) = read(&self.status, "status")? else { return Ok(Default::default()) };
         let (mut internal, mut external) = (Vec::new(), Vec::new());

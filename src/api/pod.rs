@@ -65,7 +65,7 @@ objects! {
         /// `podIP`, the first of `podIPs`.
         #[serde(rename = "podIP")]
         pub pod_ip: Field<Box<str>>,
-        /// `podIPs`, at most one a family.
+        /// `podIPs`, at most one per family.
         #[serde(rename = "podIPs")]
         pub pod_ips: Field<Vec<Field<PodIp>>>,
         /// `hostIP`.
@@ -95,18 +95,18 @@ objects! {
     }
 }
 
-/// What of a Pod bears on endpoints.
+/// The facts about a Pod that matter for endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each says what another field of the API says")]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for a different field of the API")]
 pub struct PodFacts {
     /// `metadata.labels`.
     pub labels: Vec<(Arc<str>, Arc<str>)>,
     /// `status.podIPs`; empty if the Pod has none or has ended (phase `Succeeded` or `Failed`).
     pub addresses: Vec<IpAddr>,
     /// Whether it takes requests: condition `Ready`. A manifest written by hand seldom has conditions; without
-    /// them a Pod with an address is ready unless it has another phase than `Running`.
+    /// them, a Pod with an address is ready unless it has a phase other than `Running`.
     pub ready: bool,
-    /// What the condition `Ready` says if it is not `True`: its reason and its message.
+    /// The reason and the message of the condition `Ready`, if it is not `True`.
     pub condition: Option<Box<str>>,
     /// Whether it is being deleted (`metadata.deletionTimestamp`).
     pub terminating: bool,
@@ -132,7 +132,7 @@ pub struct PodPort {
 }
 
 impl Pod {
-    /// The facts.
+    /// The facts about this Pod.
     ///
     /// # Errors
     /// The first field that makes the object unusable.
@@ -152,7 +152,7 @@ impl Pod {
             let paths = ["status.podIPs", "status.podIP"];
             addresses = self::addresses(&status.pod_ips, &status.pod_ip, paths, object, context)?;
             if addresses.is_empty() && is_on_host {
-                // It shares those of its node.
+                // The Pod shares the addresses of its node.
                 let paths = ["status.hostIPs", "status.hostIP"];
                 addresses = self::addresses(&status.host_ips, &status.host_ip, paths, object, context)?;
             }
@@ -174,7 +174,7 @@ impl Pod {
 }
 
 impl PodStatus {
-    /// Whether the Pod is ready; and reason and message of the condition `Ready`, if it is there and not `True`.
+    /// Whether the Pod is ready; and reason and message of the condition `Ready`, if it is present and not `True`.
     fn readiness(&self, phase: &str) -> Result<(bool, Option<Box<str>>)> {
         let conditions = read_list(&self.conditions, "status.conditions")?;
         for (i, field) in conditions.iter().enumerate() {

@@ -10,7 +10,7 @@ use super::{
     metadata::NameRule,
 };
 
-/// Reads one of a few words; absent or empty, it stands for the first.
+/// Reads one of a few words. An absent or empty field stands for the first word.
 pub(super) fn choice<T: Copy>(
     field: &Field<Box<str>>,
     path: impl fmt::Display,

@@ -1,8 +1,8 @@
 //! Objects as Kubernetes encodes them in protobuf, read by the same `Deserialize` as JSON.
 //!
-//! A schema gives the fields that matter the names that they have in JSON, so that there is one set of types and one
-//! conversion for both. All other fields are skipped where they stand; nothing is copied that is not kept. Empty text and
-//! zeros are left out, as in JSON. A library would read every field into messages of its own first.
+//! A schema gives the fields that matter their names in JSON, so that there is one set of types and one conversion for
+//! both. All other fields are skipped in place; only data that is kept is copied. Empty text and zeros are left out, as
+//! in JSON. A library would first read every field into its own messages.
 
 mod schema;
 #[cfg(test)]
@@ -28,7 +28,7 @@ pub use self::{
     wire::{Value, Wire},
 };
 
-/// The media type of documents; that of watches has a parameter.
+/// The media type of documents. The media type of watches has an additional parameter.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// The first bytes of a document.
@@ -37,7 +37,7 @@ pub const MAGIC: &[u8] = b"k8s\0";
 /// Reads a message.
 ///
 /// # Errors
-/// It is not a message of this schema.
+/// The bytes are not a message of this schema.
 pub fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], schema: Schema) -> Result<T, Error> {
     T::deserialize(MapAccessDeserializer::new(Fields::new(bytes, schema)))
 }
@@ -45,7 +45,7 @@ pub fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], schema: Schema) -> Resul
 /// A document (`runtime.Unknown`): the kind of its object, and the object.
 ///
 /// # Errors
-/// It is not such a document.
+/// The bytes are not such a document.
 pub fn document(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
     let body = bytes.strip_prefix(MAGIC).ok_or_else(|| Error::custom("it does not begin with \"k8s\\0\""))?;
     Ok((type_kind(bytes_of(body, 1)?)?, bytes_of(body, 2)?))
@@ -54,7 +54,7 @@ pub fn document(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
 /// `kind` in a `TypeMeta`.
 ///
 /// # Errors
-/// It is not such a message.
+/// The bytes are not such a message.
 pub fn type_kind(types: &[u8]) -> Result<&str, Error> {
     text(bytes_of(types, 2)?)
 }
@@ -62,12 +62,12 @@ pub fn type_kind(types: &[u8]) -> Result<&str, Error> {
 /// An event of a watch: its type and its object, a document.
 ///
 /// # Errors
-/// It is not such an event.
+/// The bytes are not such an event.
 pub fn event(bytes: &[u8]) -> Result<(&str, &[u8]), Error> {
     Ok((text(bytes_of(bytes, 1)?)?, bytes_of(bytes_of(bytes, 2)?, 1)?))
 }
 
-/// The value of this field in a message; of several, the last.
+/// The value of this field in a message; the last value if there are several.
 fn last(message: &[u8], number: u32) -> Result<Option<Value<'_>>, Error> {
     let of_number = |field: &Result<_, _>| field.as_ref().map_or(true, |(at, _)| *at == number);
     let mut found = None;
@@ -77,12 +77,12 @@ fn last(message: &[u8], number: u32) -> Result<Option<Value<'_>>, Error> {
     Ok(found)
 }
 
-/// The same, of text, bytes or a message.
+/// The value of a field that is text, bytes or a message; empty if the field is missing.
 fn bytes_of(message: &[u8], number: u32) -> Result<&[u8], Error> {
     Ok(if let Some(Value::Bytes(bytes)) = last(message, number)? { bytes } else { &[] })
 }
 
-/// The same of a number.
+/// The value of a field that is a number; 0 if the field is missing.
 fn number_of(message: &[u8], number: u32) -> Result<i64, Error> {
     Ok(if let Some(Value::Number(value)) = last(message, number)? { value.cast_signed() } else { 0 })
 }
@@ -118,7 +118,7 @@ impl<'de> MapAccess<'de> for Fields<'de> {
                 (field.kind, value),
                 (Kind::Text | Kind::Time, Value::Bytes([])) | (Kind::Integer, Value::Number(0))
             );
-            // Of a repeated field, the first value stands for all.
+            // The first value of a repeated field stands for all of its values.
             let is_done = if field.is_repeated { self.seen & (1 << place) != 0 } else { is_empty };
             if is_done {
                 continue;
@@ -137,7 +137,7 @@ impl<'de> MapAccess<'de> for Fields<'de> {
     }
 }
 
-/// The value of a field; of a repeated one, the first value and where the others are.
+/// The value of a field; for a repeated field, the first value and where the others are.
 struct Element<'de> {
     value: Value<'de>,
     field: &'static Field,

@@ -1,17 +1,17 @@
-//! Keys of an object that the API does not have: misspelt ones, mostly.
+//! Keys of an object that the API does not have, mostly misspelt keys.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 
-/// A mapping that hands on known keys only, and collects the others.
+/// A mapping that passes on only known keys, and collects the others.
 pub(super) struct KnownKeys<'k, A> {
     pub map: A,
     pub known: &'static [&'static str],
     pub unknown: &'k mut Vec<Box<str>>,
 }
 
-/// The known key of this name, or the name.
+/// Reads a key: the known key with this name, or the name.
 struct KeySeed(&'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for KeySeed {
@@ -55,7 +55,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for KnownKeys<'_, A> {
     }
 }
 
-/// What is wrong with an unknown key, and which known one comes nearest.
+/// The message for an unknown key, with a known key that is similar, if there is one.
 pub(super) fn message(key: &str, known: &[&str], of: &str) -> String {
     let distance = |known: &&&str| strsim::osa_distance(&key.to_lowercase(), &known.to_lowercase());
     let nearest = known.iter().min_by_key(distance).filter(|known| distance(known) <= 2);

@@ -1,4 +1,4 @@
-//! Objects with a template of Pods, such as a `Deployment`: which Pods a cluster would make of them.
+//! Objects with a template of Pods, such as a `Deployment`, and the Pods that a cluster would create for them.
 
 use std::sync::Arc;
 
@@ -56,23 +56,23 @@ objects! {
 /// The Pods that a workload stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSet {
-    /// How many.
+    /// How many Pods.
     pub count: PodCount,
-    /// What they have in common; it has no addresses.
+    /// The facts that the Pods have in common, without addresses.
     pub pod: PodFacts,
 }
 
 /// How many Pods a workload has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodCount {
-    /// So many.
+    /// This many.
     Number(u32),
-    /// One on each Node, as a `DaemonSet`.
+    /// One on each Node, as for a `DaemonSet`.
     OnEachNode,
 }
 
 impl Workload {
-    /// The Pods that a cluster would make; nothing for an object that was read from a cluster, which has its Pods there.
+    /// The Pods that a cluster would create; `None` for an object that was read from a cluster, where its Pods exist.
     ///
     /// # Errors
     /// The first field that makes the object unusable.

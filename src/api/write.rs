@@ -1,4 +1,4 @@
-//! Objects of the API from the model: what the model keeps of them, in a form that is read back to the same.
+//! Writes the model as objects of the API. They hold what the model keeps, and are read back to the same model.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -64,8 +64,8 @@ pub fn service(service: &model::Service) -> core::Service {
     }
 }
 
-/// A `discovery.k8s.io/v1` `EndpointSlice`. One that the agent made of what the kernel held has a name with colons, which get
-/// dashes.
+/// A `discovery.k8s.io/v1` `EndpointSlice`. A slice that the agent made from the contents of the kernel has a name with
+/// colons, which are replaced with dashes.
 pub fn slice(slice: &model::EndpointSlice) -> discovery::EndpointSlice {
     let port = |port: &model::EndpointPort| discovery::EndpointPort {
         name: Some(port.name.to_string()),
@@ -211,7 +211,7 @@ mod tests {
                 let (name, created, service_type, (cluster_ip, external_ips, load_balancer_ips)) = first;
                 let (ranges, internal_policy, external_policy, affinity_timeout) = second;
                 if ports.len() > 1 {
-                    // Each has a name of its own, and a protocol and number.
+                    // Each port needs its own name, and its own protocol and number.
                     for (number, port) in (0_u16..).zip(&mut ports) {
                         (port.name, port.port) = (format!("p{number}").into(), 80 + number);
                         port.node_port = port.node_port.map(|_| 30_000 + number);

@@ -1,4 +1,4 @@
-//! Which node ports there are: what the reconciler sends to the proxy.
+//! The node ports that the reconciler sends to the proxy.
 
 use std::{
     collections::BTreeSet,
@@ -31,13 +31,15 @@ pub struct LocalhostPorts {
 }
 
 impl LocalhostPorts {
-    /// Both ends: what is sent are the node ports of Services, and the addresses of the node that answer them.
+    /// Both ends. The reconciler sends the node ports of Services, and the addresses of the node that answer node
+    /// ports.
     pub(super) fn new(families: Vec<Family>) -> (Self, UnboundedReceiver<Change<Vec<LocalPort>>>) {
         let (ports, changes) = Tracked::new();
         (Self { families, ports }, changes)
     }
 
-    /// Notes which Services are about to be compiled. To be called before they are: the compiler takes that list.
+    /// Notes which Services are about to be compiled. Must be called before they are compiled: the compiler takes that
+    /// list.
     pub fn note(&mut self, state: &State) {
         self.ports.note(state, |service| !ports(service, &self.families).is_empty());
     }

@@ -1,4 +1,4 @@
-//! The proxy: sockets on loopback addresses, and connections that go on to the node port or the ClusterIP.
+//! The proxy: sockets on loopback addresses, and connections that continue to the node port or the ClusterIP.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,16 +32,17 @@ const LOOPBACK: &[u8] = b"lo";
 const BIND_RETRY: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted, for each port.
 const BACKLOG: u32 = 128;
-/// Connections at a time, of all ports together; more are closed at once. Each has two file descriptors and two buffers.
+/// Maximum number of connections at a time, of all ports together. Further connections are closed at once. Each
+/// connection has two file descriptors and two buffers.
 const CONNECTIONS: usize = 1024;
-/// Bytes of a connection that were read in one direction and not yet written.
+/// Size in bytes of the buffer for each direction of a connection.
 const BUFFER: usize = 8 << 10;
 /// How long an endpoint may take to answer a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// A connection whose endpoint has said nothing for so long is probed (TCP keepalive).
+/// A connection whose endpoint has sent nothing for this long is probed (TCP keepalive).
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
-/// Where connections of a port go on; it may change while the port is open.
+/// The address to which connections of a port continue. It may change while the port is open.
 type Target = Arc<Mutex<SocketAddr>>;
 
 /// A node port of a Service.
@@ -67,9 +68,9 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy without Services, which are to come.
+    /// A proxy without Services; it receives them later.
     pub fn new(changes: UnboundedReceiver<Change<Vec<LocalPort>>>) -> Self {
-        // What else the process opens must not be kept from it.
+        // The process must still be able to open other files.
         let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         Self {
@@ -105,7 +106,7 @@ impl Proxy {
     }
 
     async fn update(&mut self, changes: Vec<(ObjectName, Option<Vec<LocalPort>>)>) {
-        // Sockets close before others open: a port may pass from one Service to another.
+        // Sockets are closed before others are opened: a port may pass from one Service to another.
         for (name, ports) in changes {
             let (mut wanted, mut ports) = (ports.unwrap_or_default(), Vec::new());
             for port in self.services.remove(&name).unwrap_or_default() {
@@ -114,7 +115,7 @@ impl Proxy {
                     ports.push(port);
                 } else if let Some(socket) = port.socket {
                     socket.abort();
-                    // When this is done, the port is free. Connections go on, as they do in the kernel.
+                    // After this, the port is free. Connections continue, as they do in the kernel.
                     let _ = socket.await;
                     self.sockets -= 1;
                 }
@@ -163,8 +164,8 @@ impl Proxy {
     }
 }
 
-/// Where connections go on: to the node port on an address of the node, where there is one, for that has the Service's
-/// policy for node ports; else to the ClusterIP.
+/// The address to which connections continue: the node port on an address of the node, if there is one, since that port
+/// has the Service's policy for node ports; otherwise the ClusterIP.
 fn target(addresses: &BTreeSet<IpAddr>, port: &LocalPort) -> SocketAddr {
     let is_reachable = |address: &&IpAddr| match address {
         IpAddr::V4(address) => !address.is_unspecified(),
@@ -200,12 +201,12 @@ async fn accept(mut listener: TcpListener, target: Target, connections: Arc<Sema
     }
 }
 
-/// Continues a connection until both sides have ended it. What breaks on one side breaks on the other.
+/// Continues a connection until both sides have ended it. A connection that breaks on one side is reset on both sides.
 async fn relay(mut client: TcpStream, to: SocketAddr) {
     let Ok(Ok(mut endpoint)) = timeout(CONNECT, TcpStream::connect(to)).await else {
         return reset(&client);
     };
-    // Without these, the connection still works.
+    // The connection works without these options, too.
     let _ = (client.set_nodelay(true), endpoint.set_nodelay(true));
     let _ = set_socket_keepalive(&endpoint, true).and_then(|()| set_tcp_keepidle(&endpoint, KEEPALIVE));
     if copy_bidirectional_with_sizes(&mut client, &mut endpoint, BUFFER, BUFFER).await.is_err() {
@@ -214,7 +215,7 @@ async fn relay(mut client: TcpStream, to: SocketAddr) {
     }
 }
 
-/// Has a connection end with a reset when it is dropped.
+/// Makes a connection end with a reset when it is dropped.
 fn reset(stream: &TcpStream) {
     let _ = set_socket_linger(stream, Some(Duration::ZERO));
 }

@@ -21,7 +21,7 @@ use rustix::{
 /// How many links a path may lead through (Linux: `MAXSYMLINKS`).
 const LINKS: usize = 40;
 
-/// Events of a directory that may change the file at a path.
+/// Events of a directory that may mean a change of the file at a path.
 const EVENTS: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::ATTRIB)
@@ -36,14 +36,14 @@ const EVENTS: WatchFlags = WatchFlags::MODIFY
 /// The part of a watched directory that matters.
 #[derive(Debug, Default)]
 struct Interest {
-    /// The watched path that this directory is: its entries matter.
+    /// This directory, if it is itself a watched path: its entries matter.
     directory: Option<Arc<Path>>,
     /// Names in it, with the watched paths that lead through them.
     names: HashMap<OsString, Vec<Arc<Path>>>,
 }
 
 /// An inotify instance. Directories are watched, never files: an editor that replaces a file, or a
-/// `ConfigMap` that swaps a link, does it there.
+/// `ConfigMap` that swaps a link, changes the directory.
 #[derive(Debug)]
 pub(super) struct Inotify {
     fd: OwnedFd,
@@ -58,17 +58,17 @@ impl Inotify {
         Ok(Self { fd, matters, watches: HashMap::new() })
     }
 
-    /// Readable while events wait.
+    /// A file descriptor that is readable while events wait.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// Watches everything on the way to these paths and nothing else. Returns whether a directory is watched
-    /// that was not before, whose earlier changes were missed.
+    /// Watches everything on the way to these paths and nothing else. Returns whether a directory is newly
+    /// watched, so that its earlier changes were missed.
     ///
     /// # Errors
-    /// A directory that is there cannot be watched, such as for want of `fs.inotify.max_user_watches`;
-    /// the others are.
+    /// An existing directory cannot be watched, for example because of `fs.inotify.max_user_watches`; the
+    /// other directories are watched.
     pub fn watch<'a>(&mut self, paths: impl Iterator<Item = &'a Arc<Path>>) -> io::Result<bool> {
         let mut interests: BTreeMap<PathBuf, Interest> = BTreeMap::new();
         for path in paths {
@@ -85,13 +85,13 @@ impl Inotify {
         for (directory, interest) in interests {
             match inotify::add_watch(&self.fd, &directory, EVENTS) {
                 Ok(watch) => watches.entry(watch).or_default().push(interest),
-                // It is gone; its parent is watched, and has an event for that.
+                // The directory is gone; its parent is watched, and has an event for that.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(error) => result = Err(error.into()),
             }
         }
         for watch in self.watches.keys().filter(|watch| !watches.contains_key(watch)) {
-            // It may be gone with its directory.
+            // The watch may be gone with its directory.
             _ = inotify::remove_watch(&self.fd, *watch);
         }
         let is_new = watches.keys().any(|watch| !self.watches.contains_key(watch));
@@ -99,8 +99,8 @@ impl Inotify {
         result.map(|()| is_new)
     }
 
-    /// Reads all waiting events and names the paths that they touch. Returns whether events
-    /// were lost, or a watched directory itself: anything may have changed then.
+    /// Reads all waiting events, and passes the paths that they touch to `touched`. Returns whether
+    /// events or a watched directory were lost: anything may have changed then.
     pub fn read(&mut self, mut touched: impl FnMut(Arc<Path>)) -> io::Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut reader = Reader::new(&self.fd, &mut buffer);
@@ -135,8 +135,8 @@ impl Inotify {
     }
 }
 
-/// The directory entries that decide what a path leads to: its own, those of symbolic links on the way,
-/// and the first that does not exist.
+/// The directory entries that determine the file at a path: its own entry, the entries of symbolic links on
+/// the way, and the first entry that does not exist.
 fn way(path: &Path) -> Vec<(PathBuf, OsString)> {
     let mut entries = Vec::new();
     let mut rest: Vec<OsString> = names(path);
@@ -144,7 +144,7 @@ fn way(path: &Path) -> Vec<(PathBuf, OsString)> {
     let mut links = 0;
     while let Some(name) = rest.pop() {
         if name == ".." {
-            // Only what precedes a link is in `at`, so this is the real parent.
+            // `at` has no links, so this is the real parent.
             let is_above = at == Path::new(".") || at.ends_with("..");
             at = if is_above { at.join("..") } else { at.parent().unwrap_or(&at).to_path_buf() };
             continue;

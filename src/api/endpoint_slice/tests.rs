@@ -1,4 +1,4 @@
-//! Each line of the rules on slices.
+//! Tests of each rule on slices.
 
 use portolan_rules::model::Protocol;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What is read of a Node.
+//! Tests of reading a Node.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What is read of a Pod.
+//! Tests of reading a Pod.
 
 use serde_json::{Value, json};
 

@@ -27,7 +27,7 @@ pub enum Kind {
     Message(Schema),
     /// `map<string, string>`.
     Texts,
-    /// The same, of which only the entries are read whose keys are a [`Label`](crate::api::Label).
+    /// The same, but only entries whose key is a [`Label`](crate::api::Label) are read.
     Labels,
     /// `Time`: in JSON a text, RFC 3339.
     Time,

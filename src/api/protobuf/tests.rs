@@ -1,4 +1,4 @@
-//! What is read of documents in protobuf.
+//! Tests of reading documents in protobuf.
 
 use proptest::prelude::*;
 
@@ -38,7 +38,7 @@ fn a_service_is_what_it_is_in_json() {
         number(7, 0),
         bytes(8, number(1, 1_700_000_000)),
         bytes(11, [bytes(1, "kubernetes.io/service-name"), bytes(2, "b")].concat()),
-        // It decides on nothing, and is skipped.
+        // This label has no meaning here, and is skipped.
         bytes(11, [bytes(1, "app"), bytes(2, "web")].concat()),
         bytes(12, [bytes(1, "portolan.io/load-balancing"), bytes(2, "source-hash")].concat()),
         bytes(11, [bytes(1, "service.kubernetes.io/headless"), bytes(2, "")].concat()),
@@ -57,7 +57,7 @@ fn a_service_is_what_it_is_in_json() {
         number(13, 0),
         bytes(18, "10.96.0.1"),
         bytes(18, "fd00::1"),
-        // Of a later version: a number of a fixed length, and a message.
+        // Fields of a later version: numbers of a fixed length, and a message.
         [varint(90 << 3 | 1), vec![0; 8]].concat(),
         [varint(91 << 3 | 5), vec![0; 4]].concat(),
         bytes(1000, [bytes(1, "x")].concat()),

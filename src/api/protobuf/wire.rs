@@ -9,7 +9,7 @@ pub enum Value<'a> {
     Number(u64),
     /// Text, a message, or bytes.
     Bytes(&'a [u8]),
-    /// A number of a fixed length, which Kubernetes' objects have where nothing is read.
+    /// A number of a fixed length. Kubernetes' objects have such numbers only in fields that are not read.
     Fixed,
 }
 
@@ -30,11 +30,11 @@ impl<'a> Wire<'a> {
         self.rest.len()
     }
 
-    /// The number and the type of the next field, and the length or the value that follows; nothing if that is not
+    /// The number and the type of the next field, and the length or the value that follows; `None` if these are not
     /// complete.
     ///
     /// # Errors
-    /// It cannot be a field.
+    /// The bytes cannot be a field.
     #[inline]
     pub fn head(&mut self) -> Result<Option<(u32, u8, u64)>, Error> {
         let Some(tag) = self.varint()? else { return Ok(None) };
@@ -51,7 +51,7 @@ impl<'a> Wire<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<Option<u64>, Error> {
-        // Nearly all have one byte.
+        // Nearly all numbers have one byte.
         match self.rest {
             [byte @ ..0x80, rest @ ..] => {
                 self.rest = rest;

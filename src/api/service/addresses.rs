@@ -14,13 +14,13 @@ use crate::api::{
 /// `clusterIP` of a headless Service (`ClusterIPNone`).
 const HEADLESS: &str = "None";
 
-/// A `ClusterIP`, which must be an address that can be one.
+/// Parses a `ClusterIP`, which must be an address that the API accepts.
 fn cluster_ip(text: &str, path: impl fmt::Display) -> Result<IpAddr> {
     parse_usable(text).map_err(|message| FieldError::new(path, message))
 }
 
-/// Reads the entries of a list of texts; a blank one is dropped silently, and one that `parse`
-/// refuses with a warning that gives its reason.
+/// Reads the entries of a list of texts. A blank entry is dropped silently; an entry that `parse`
+/// refuses is dropped with a warning that gives the reason.
 pub(super) fn lenient<T: PartialEq>(
     list: &Field<Vec<Field<Box<str>>>>,
     path: &str,
@@ -59,8 +59,8 @@ impl ServiceSpec {
         [self.cluster_ip.get(), first].into_iter().flatten().any(|ip| **ip == *HEADLESS)
     }
 
-    /// `clusterIPs`, at most one a family; empty if none is allocated. `clusterIP` alone means a list of
-    /// one, as for the API server, and without `ipFamilies` the families are those of the addresses.
+    /// `clusterIPs`, at most one per family; empty if none is allocated. As in the API server, `clusterIP`
+    /// alone means a list with one address, and without `ipFamilies`, the families are those of the addresses.
     pub(super) fn cluster_ips(&self) -> Result<Vec<IpAddr>> {
         let single = read(&self.cluster_ip, "spec.clusterIP")?.filter(|ip| !ip.is_empty());
         let list = read_list(&self.cluster_ips, "spec.clusterIPs")?;
@@ -109,7 +109,7 @@ impl ServiceSpec {
 }
 
 impl Service {
-    /// Whether a load balancer has given anything, be it an address or a name.
+    /// Whether a load balancer has given an address or a name.
     pub(super) fn has_load_balancer(&self) -> bool {
         let balancer = self.status.get().and_then(|status| status.load_balancer.get());
         balancer.and_then(|balancer| balancer.ingress.get()).is_some_and(|ingress| !ingress.is_empty())

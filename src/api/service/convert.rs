@@ -27,9 +27,10 @@ const POLICIES: [(&str, TrafficPolicy); 2] =
     [("Cluster", TrafficPolicy::Cluster), ("Local", TrafficPolicy::Local)];
 
 impl Service {
-    /// The model's Service, and how it selects Pods, if it does; nothing if no proxy, or another one, handles it: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
-    /// `service.kubernetes.io/service-proxy-name`.
-    /// With [`Context::has_stand_ins`], one without a `ClusterIP` is given without addresses; see [`Self::lacks`].
+    /// The model's Service, and how it selects Pods, if it does. `None` if no proxy or another proxy handles the
+    /// Service: it is headless, an `ExternalName`, not yet given a `ClusterIP`, or another proxy's by its label
+    /// `service.kubernetes.io/service-proxy-name`. With [`Context::has_stand_ins`], a Service without a `ClusterIP` is
+    /// returned without addresses; see [`Self::lacks`].
     ///
     /// # Errors
     /// The first field that no API server would have accepted: the object is unusable.
@@ -43,7 +44,7 @@ impl Service {
             return Ok(None);
         }
         let spec = required(&self.spec, "spec")?;
-        // What an API server has accepted has the fields of its version.
+        // An object that an API server has accepted has only fields of the server's version.
         if !metadata.is_from_a_cluster() {
             spec.warn_of_unknown(object, context);
         }
@@ -87,7 +88,7 @@ impl Service {
         Ok(Some((service, selection)))
     }
 
-    /// How Pods are selected; nothing without a selector, in which case the user or another controller writes slices.
+    /// How Pods are selected; `None` without a selector, in which case the user or another controller writes slices.
     fn selection(
         &self,
         spec: &ServiceSpec,
@@ -105,7 +106,7 @@ impl Service {
         let mut labels = Vec::with_capacity(selector.0.len());
         for (name, value) in &selector.0 {
             let value = read(value, format_args!("spec.selector[{name}]"))?.map_or("", |text| text);
-            // Most often the Service's own name, of which there is a copy already.
+            // Most often, the value is the Service's own name, of which there is already a copy.
             let is_own_name = *value == *object.name.name;
             let value = if is_own_name { Arc::clone(&object.name.name) } else { Arc::from(value) };
             labels.push((context.intern(name), value));
@@ -135,7 +136,7 @@ impl ServiceSpec {
         }
     }
 
-    /// `spec.type`; nothing if it is `ExternalName`.
+    /// `spec.type`; `None` if it is `ExternalName`.
     pub(super) fn service_type(&self) -> Result<Option<ServiceType>> {
         let [cluster_ip, node_port, load_balancer] =
             ServiceType::ALL.map(|r#type| (r#type.name(), Some(r#type)));

@@ -1,4 +1,4 @@
-//! What a Service lacks that the API server, or a controller of load balancers, would have given it.
+//! The values that a Service lacks, and that the API server or a load balancer controller would have given it.
 
 use portolan_rules::{model::ServiceType, ruleset::Family};
 
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::api::{field::Field, metadata::Metadata};
 
-/// What a Service lacks, as people write it.
+/// The values that a Service lacks in the form in which people write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lacks {
-    /// It has no `ClusterIP` in a family that it wants.
+    /// The families that the Service wants, if it has no `ClusterIP` in one of them.
     pub cluster_ips: Option<WantedFamilies>,
     /// `nodePort` of the ports that have none.
     pub node_ports: bool,
@@ -38,8 +38,8 @@ impl Lacks {
 }
 
 impl Service {
-    /// What it lacks. `status.loadBalancer` counts as lacking in an object that was never in a cluster only: there it may
-    /// be pending.
+    /// The values that the Service lacks. `status.loadBalancer` counts as lacking only in an object that was never in
+    /// a cluster: in a cluster, it may be pending.
     pub fn lacks(&self) -> Lacks {
         let Some(spec) = self.spec.get() else { return Lacks::default() };
         let Ok(Some(r#type)) = spec.service_type() else { return Lacks::default() };
@@ -68,12 +68,12 @@ impl ServiceSpec {
         ports.any(|port| port.node_port.get().is_none_or(|number| *number == 0))
     }
 
-    /// The families that it wants, if it has `ClusterIPs` in fewer.
+    /// The families that the Service wants, if it has `ClusterIPs` in fewer families.
     fn wanted_families(&self, given: usize) -> Option<WantedFamilies> {
         let policy = self.ip_family_policy.get().map_or("", |policy| policy);
         let dual_stack = match policy {
             "RequireDualStack" => true,
-            // What is in a cluster has what the cluster can give.
+            // A Service in a cluster has all families that the cluster can give.
             "PreferDualStack" => given == 0,
             _ => false,
         };

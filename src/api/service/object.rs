@@ -32,7 +32,7 @@ pub struct ServiceSpec {
     /// `clusterIPs`; the first equals `clusterIP`.
     #[serde(rename = "clusterIPs")]
     pub cluster_ips: Field<Vec<Field<Box<str>>>>,
-    /// `ipFamilies`, which position of `clusterIPs` is of which family.
+    /// `ipFamilies`: the family of each position of `clusterIPs`.
     pub ip_families: Field<Vec<Field<Box<str>>>>,
     /// `ipFamilyPolicy`.
     pub ip_family_policy: Field<Box<str>>,

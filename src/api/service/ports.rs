@@ -16,7 +16,7 @@ use crate::api::{
 };
 
 impl ServiceSpec {
-    /// The ports, with the API's rules on what makes them distinct.
+    /// The ports, which must be distinct by the API's rules.
     pub(super) fn ports(
         &self,
         r#type: ServiceType,

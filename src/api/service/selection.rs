@@ -13,7 +13,7 @@ pub struct Selection {
     pub publish_not_ready: bool,
     /// Whether `type` is `LoadBalancer`.
     pub is_load_balancer: bool,
-    /// Whether `status.loadBalancer.ingress` has an entry, if only one with a name.
+    /// Whether `status.loadBalancer.ingress` has an entry, even if the entry has only a name.
     pub has_load_balancer: bool,
 }
 
@@ -22,6 +22,6 @@ pub struct Selection {
 pub enum TargetPort {
     /// The same number on every Pod.
     Number(u16),
-    /// The container port of this name, which may be another number on every Pod.
+    /// The container port with this name, whose number may be different on every Pod.
     Name(Arc<str>),
 }

@@ -1,4 +1,4 @@
-//! Each line of the rules on Services: what is skipped, defaulted, ignored, refused.
+//! Tests of each rule on Services: what is skipped, defaulted, ignored, refused.
 
 use portolan_rules::model::{Protocol, TrafficPolicy};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn convert_in(context: &mut Context, object: Value) -> Converted {
     service.to_model(&id, context)
 }
 
-/// Converts a Service whose spec is a plain one changed by `change`; gives warnings as text.
+/// Converts a Service whose spec is a plain spec changed by `change`; returns warnings as text.
 fn convert(change: impl FnOnce(&mut Value)) -> (Converted, Vec<String>) {
     let mut object = json!({
         "metadata": {"name": "web", "namespace": "shop"},

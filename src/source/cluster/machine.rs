@@ -284,8 +284,7 @@ impl Machine {
                 self.known = None;
                 return self.list_now(error, now);
             }
-            // The server no longer knows the version, or cannot verify it. A watch shows whether watches go back that
-            // far.
+            // The server no longer knows the version, or cannot verify it; a watch from the version may still work.
             Reason::Expired | Reason::Refused if error.retry_after.is_none() => {
                 return self.watch(version, now);
             }

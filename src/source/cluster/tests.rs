@@ -1,4 +1,4 @@
-//! What needs no server; the source against one is in `integration/tests/source`.
+//! Tests that need no server. Tests of the source with a server are in `integration/tests/source`.
 
 mod connect;
 mod credentials;

@@ -10,7 +10,7 @@ mod tests;
 /// Deepest nesting of mappings and lists that is translated: less than the parser accepts.
 const DEPTH: usize = 32;
 
-/// Most keys of a mapping that is translated, since each key is compared with the keys before it.
+/// Maximum number of keys of a mapping that is translated, since each key is compared with the keys before it.
 const KEYS: usize = 64;
 
 /// A mapping or list whose end has not been seen.

@@ -6,7 +6,7 @@ use serde_saphyr::Error;
 
 use super::size::YAML_DEPTH;
 
-/// Describes a text that is known only to look like a manifest. Called only if the text has no usable object.
+/// Describes a text of a known form that only looks like a manifest. Called only if the text has no usable object.
 pub(super) fn recognise(text: &str) -> Option<(Option<u64>, String)> {
     if let Some(line) = template(text) {
         let message =

@@ -12,7 +12,7 @@ const JSON_DEPTH: usize = 128;
 /// resource definitions twice that. Half of [`JSON_DEPTH`], since each level takes more stack.
 pub(super) const YAML_DEPTH: usize = 64;
 
-/// The line, counted from 1 in the file, of the first object of a document that is larger than `limit` ([`OBJECT`]).
+/// The line, counted from 1 in the file, of an object of a document that is larger than `limit` ([`OBJECT`]).
 pub(super) fn oversized_by(part: &Part<'_>, limit: usize) -> Option<u64> {
     if part.text.len() <= limit {
         return None;

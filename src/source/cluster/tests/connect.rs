@@ -96,7 +96,7 @@ fn a_kubeconfig_that_cannot_be_used_is_named() {
     fs::write(&path, text.replace("tokenFile: token", command)).unwrap();
     let shown = error(Some(path.clone()), None);
     assert!(shown.contains("exec plugin \"/none/login\": "), "{shown}");
-    // As client-go: beside the kubeconfig.
+    // As in client-go, relative to the directory of the kubeconfig.
     fs::write(&path, text.replace("tokenFile: token", &command.replace("/none/login", "./login"))).unwrap();
     let shown = error(Some(path.clone()), None);
     assert!(shown.contains(&format!("{}/./login", directory.path().display())), "{shown}");
@@ -167,7 +167,7 @@ fn a_certificate_that_is_its_own_authority_is_explained() {
     assert!(text.contains("is that of a certificate authority (CA:TRUE)"), "{text}");
 }
 
-/// As client-go: with TLS if there is anything to check it with.
+/// As in client-go, TLS is used if there is anything to check it with.
 #[test]
 fn the_server_of_a_kubeconfig_may_lack_its_scheme() {
     let directory = TempDir::new().unwrap();
@@ -188,7 +188,7 @@ fn the_master_wins_over_the_kubeconfig() {
     let path = kubeconfig(&directory, "{server: 'https://192.0.2.1:6443', insecure-skip-tls-verify: true}");
     assert_eq!(url(Some(&path), None), "https://192.0.2.1:6443/");
     assert_eq!(url(Some(&path), Some("https://192.0.2.2")), "https://192.0.2.2/");
-    // Without a scheme as client-go: by whether the credentials are for TLS.
+    // Without a scheme, as in client-go, TLS is used if the credentials are for TLS.
     assert_eq!(url(Some(&path), Some("192.0.2.2:8443")), "https://192.0.2.2:8443/");
     assert_eq!(url(None, Some("192.0.2.2:8080")), "http://192.0.2.2:8080/");
     assert_eq!(url(None, Some("[2001:db8::1]:8080")), "http://[2001:db8::1]:8080/");

@@ -1,4 +1,4 @@
-//! Credentials that others replace.
+//! Credentials that other programs replace.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
@@ -48,7 +48,7 @@ impl Plugin {
         self.directory.path().join("runs")
     }
 
-    /// The processes that ran it.
+    /// The ids of the processes that ran the plugin.
     fn runs(&self) -> Vec<u32> {
         let text = fs::read_to_string(self.runs_file()).unwrap_or_default();
         text.lines().map(|line| line.parse().unwrap()).collect()

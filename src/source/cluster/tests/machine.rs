@@ -1,4 +1,4 @@
-//! What is done next: by hand where it is known; `property` goes through random sequences of outcomes.
+//! Tests of the next action: known cases by hand; `property` goes through random sequences of outcomes.
 
 mod property;
 
@@ -13,11 +13,11 @@ use crate::source::cluster::{
     timing::Timing,
 };
 
-/// Longest time from good answers to what is known being what there is: the longest wait, a silence of a watch and a
-/// list.
+/// Longest time from the first good answer until the known state is the server's state: the longest wait, a silence of
+/// a watch and a list.
 const CONVERGED: Duration = Duration::from_mins(3);
 
-/// A machine, its clock, and what it has done so far.
+/// A machine, its clock, and its last action and effect.
 struct Run {
     machine: Machine,
     now: Now,
@@ -42,7 +42,7 @@ impl Run {
         self.now.at += time;
     }
 
-    /// Waits, or is silent, to the end.
+    /// Lets a wait or a silence elapse.
     fn elapse(&mut self) -> &Action {
         match self.action.clone() {
             Action::Wait { until } => {
@@ -61,7 +61,7 @@ impl Run {
         if let Action::Wait { until } = self.action { Some(until - self.now.at) } else { None }
     }
 
-    /// Listed, and watching from this version on, for so long that the watch counts as working.
+    /// A run that has listed, and has watched from this version on for so long that the watch counts as working.
     fn listed(version: u64) -> Self {
         let mut run = Self::new(false, 0.5);
         run.step(listed(version));
@@ -132,7 +132,7 @@ fn a_version_that_the_server_has_not_reached_is_dropped() {
     run.step(failed(Reason::Expired));
     assert_eq!(list(run.step(failed(Reason::VersionTooLarge))), Some(&Freshness::Newest));
     assert_eq!(run.effect, Effect::Alert);
-    // Older than what was known: it is believed.
+    // This version is older than the known version; the list is trusted.
     run.step(listed(5));
     assert_eq!((run.effect, run.machine.known()), (Effect::Replace, Some("5")));
     run.step(Outcome::Opened);
@@ -189,7 +189,7 @@ fn a_watch_that_ends_by_its_timeout_is_resumed_at_once() {
     assert!(matches!(run.step(Outcome::Ended), Action::Watch { .. }), "{:?}", run.action);
 }
 
-/// Not every server has what a version was, and some may fail when asked.
+/// Not every server can list the state at a version, and some servers may fail when asked for it.
 #[test]
 fn a_position_that_cannot_be_verified_is_watched_from() {
     for reason in [Reason::Expired, Reason::Refused] {
@@ -278,7 +278,7 @@ fn an_empty_list_after_objects_counts_only_the_second_time() {
     run.elapse();
     run.step(empty());
     assert_eq!(run.effect, Effect::Replace);
-    // The next time, too.
+    // The same applies the next time.
     run.step(failed(Reason::Expired));
     run.step(empty());
     assert_eq!(run.effect, Effect::Keep);
@@ -300,7 +300,7 @@ fn a_server_that_comes_back_is_not_waited_for() {
         run.step(failed(Reason::Unreachable));
     }
     assert!(run.wait() >= Some(Duration::from_secs(15)), "{:?}", run.wait());
-    // It answers, though not yet as it will.
+    // The server answers, but is not ready yet.
     for reason in [gateway(), Reason::Unavailable { code: 503 }, Reason::Forbidden] {
         run.elapse();
         run.step(failed(reason.clone()));
@@ -309,7 +309,7 @@ fn a_server_that_comes_back_is_not_waited_for() {
     let wait = run.wait();
     run.step(Outcome::Woken);
     assert!(run.wait() < wait, "another kind was answered");
-    // It does not help to go down again.
+    // A server that goes down again does not shorten the waits.
     for reason in [Reason::Unreachable, Reason::Forbidden, Reason::Unreachable, Reason::Forbidden] {
         run.elapse();
         run.step(failed(reason));
@@ -330,7 +330,7 @@ fn the_wait_that_the_server_asks_for_is_kept_whole() {
     assert!(wait >= Some(Duration::from_mins(5)), "{wait:?}");
     run.step(Outcome::Woken);
     assert_eq!(run.wait(), wait);
-    // A mistake is no reason to panic, or to wait for ever.
+    // A mistake of the server must not cause a panic or an endless wait.
     run.elapse();
     run.step(asked(u64::MAX));
     assert!(run.wait() < Some(Duration::from_hours(25)));

@@ -1,4 +1,5 @@
-//! Whatever the server does, in any order: nothing is lost, no server is pressed, and all ends well.
+//! Whatever the server does, in any order: nothing is lost, no server is flooded with requests, and the known state
+//! becomes that of the server.
 
 use proptest::prelude::*;
 
@@ -21,7 +22,7 @@ fn reasons() -> impl Strategy<Value = Reason> {
     ]
 }
 
-/// What may happen, whatever is done.
+/// An event that may happen during any action.
 #[derive(Clone, Debug)]
 enum Happening {
     Fails(Reason, Option<u64>),
@@ -31,7 +32,7 @@ enum Happening {
     Wakes,
     Alerts,
     Verifies(bool),
-    /// What was waited for comes to its end, or a watch is opened.
+    /// A wait or a silence elapses, or a watch is opened.
     Goes,
     Passes(u64),
 }
@@ -50,7 +51,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// What comes of an action when this happens; nothing if it cannot.
+/// The outcome of an action when this happens; `None` if it cannot happen during the action.
 fn outcome(action: &Action, happening: &Happening) -> Option<Outcome> {
     match (action, happening) {
         (_, Happening::Alerts) => Some(Outcome::Alerted),
@@ -75,7 +76,7 @@ fn outcome(action: &Action, happening: &Happening) -> Option<Outcome> {
     }
 }
 
-/// The server is away, as when it is restarted with other data.
+/// The server is unreachable, for example because it is restarted with other data.
 fn outage(run: &mut Run) {
     for _ in 0..2 {
         if run.wait().is_some() {
@@ -85,8 +86,8 @@ fn outage(run: &mut Run) {
     }
 }
 
-/// What a good server answers that is at this version: it knows the last hundred, and is silent on later ones. If its
-/// history was replaced, what is known is not what it was.
+/// The answer of a good server that is at this version: it knows the last hundred versions, and is silent about later
+/// versions. If its history was replaced, the known state does not match it.
 fn answer(run: &mut Run, version: u64, is_replaced: bool) -> Outcome {
     let number = |text: &str| text.parse::<u64>().unwrap();
     match run.action.clone() {
@@ -151,7 +152,8 @@ proptest! {
                 None => continue,
             }
             let is_older = |version: u64| known.as_ref().is_some_and(|known| version < known.parse().unwrap());
-            // What is known changes by an answer alone, and goes by a complete list alone, an empty one if it comes twice.
+            // Only an answer changes the known state, and only a complete list removes it; an empty list if it comes
+            // twice.
             let expected = match happening {
                 Happening::Lists(version, is_emptied) if is_older(*version) && (!is_emptied || emptied) => {
                     Effect::Alert
@@ -192,7 +194,7 @@ proptest! {
                 prop_assert!(pressed <= 8, "{pressed} requests in a row without a wait");
             }
         }
-        // From now on the server is good, whether its history is the one that was known, or that of a backup.
+        // From now on, the server is good, whether its history is the known one or that of a backup.
         let histories = [(50_000, false), (3, true), (4, false), (70, true), (71, true), (70_000, false), (69_999, true)];
         for (version, is_replaced) in histories {
             outage(&mut run);
