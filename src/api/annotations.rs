@@ -1,4 +1,5 @@
-//! Annotations: Portolan's own, for what the API has no field for, and those that controllers write about an object.
+//! Annotations: Portolan's own, for settings without a field in the API, and those that controllers write about an
+//! object.
 
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 

@@ -1,4 +1,4 @@
-//! `metadata`: what all objects share.
+//! `metadata`, which all objects have.
 
 use std::borrow::Cow;
 
@@ -36,7 +36,7 @@ objects! {
         pub namespace: Field<Box<str>>,
         /// `labels`.
         pub labels: Field<Labels>,
-        /// `annotations`, those that matter here.
+        /// `annotations`, only those that matter here.
         pub annotations: Field<Annotations>,
         /// `creationTimestamp`, RFC 3339.
         pub creation_timestamp: Field<Box<str>>,

@@ -84,7 +84,7 @@ impl<'a> Iterator for Wire<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let breaks_off = || Error::custom("a field breaks off");
+        let breaks_off = || Error::custom("a field is cut off");
         let mut read = || {
             let (number, kind, length) = self.head()?.ok_or_else(breaks_off)?;
             if kind == 0 {

@@ -44,7 +44,7 @@ impl ServiceSpec {
                     continue;
                 }
                 if other.port == port.port {
-                    let message = format!("{} {} is ports[{j}] too", port.protocol, port.port);
+                    let message = format!("{} {} is the port of ports[{j}] too", port.protocol, port.port);
                     return Err(FieldError::new(path("port"), message));
                 }
                 if port.node_port.is_some() && other.node_port == port.node_port {

@@ -235,7 +235,7 @@ fn impossible_objects_are_refused_by_field() {
         (
             "/spec/ports",
             json!([{"port": 1, "name": "a"}, {"port": 1, "name": "b"}]),
-            "spec.ports[1].port: tcp 1 is ports[0] too",
+            "spec.ports[1].port: tcp 1 is the port of ports[0] too",
         ),
         ("/status", json!([]), "status: expected a mapping, found a list"),
         (

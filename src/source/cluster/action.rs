@@ -66,7 +66,7 @@ pub(super) enum Effect {
     Alert,
 }
 
-/// What to do next.
+/// The next action of a reflector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// List all objects.

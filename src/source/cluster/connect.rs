@@ -155,7 +155,7 @@ async fn from_file(path: &Path, context: Option<&str>, master: Option<&str>) -> 
     }
     if let Some(provider) = &config.auth_info.auth_provider {
         return Err(refuse(&format!(
-            "the user's auth-provider {:?} is not supported, nor is it by kube-proxy; use exec, a token or a client \
+            "the user's auth-provider {:?} is not supported, as in kube-proxy; use exec, a token or a client \
              certificate",
             provider.name
         )));
@@ -223,7 +223,7 @@ where
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// The `Authorization` header for a token; nothing if the token is invalid.
+/// The `Authorization` header for a token; `None` if the token is invalid.
 pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
     let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
     header.set_sensitive(true);

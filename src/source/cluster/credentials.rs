@@ -198,7 +198,7 @@ impl Shared {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The contents of the certificate's files, as a hash; nothing if there are no such files.
+    /// The contents of the certificate's files, as a hash; `None` if there are no such files.
     fn read_certificate(&self) -> Result<Option<u64>, String> {
         if self.certificate_files.is_empty() {
             return Ok(None);

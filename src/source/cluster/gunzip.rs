@@ -47,7 +47,7 @@ impl Compressed {
                 // Decodes into a buffer of a fixed size, and takes no more than fits.
                 let read = self.decoder.write(rest).map_err(invalid)?;
                 if read == 0 {
-                    return Err(RequestError::malformed("gzip: something follows the end"));
+                    return Err(RequestError::malformed("gzip: there is data after the end"));
                 }
                 self.read += read;
             }

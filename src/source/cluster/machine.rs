@@ -164,7 +164,7 @@ impl Machine {
             }
             (State::Listing, Outcome::Listed { version, .. }) if self.is_older_than_known(&version) => {
                 effect = Effect::Alert;
-                let message = format!("a list of version {version} is older than what is known");
+                let message = format!("a list of version {version} is older than the known version");
                 self.replaced(&message, now)
             }
             (State::Listing, Outcome::Listed { version, .. }) => {
@@ -232,7 +232,7 @@ impl Machine {
                 self.known = None;
                 self.wait(until, Request::List, is_asked)
             }
-            (_, Outcome::Alerted) => self.replaced("another kind found it", now),
+            (_, Outcome::Alerted) => self.replaced("reported by another kind", now),
             (State::Waiting { until, next, is_asked: false }, Outcome::Woken) => {
                 let soon = now.at + now.jitter(self.timing.first_retry / 4);
                 self.wait(until.min(soon), next, false)

@@ -126,7 +126,7 @@ impl Splitter {
                 self.depth = self
                     .depth
                     .checked_sub(1)
-                    .ok_or_else(|| RequestError::malformed("a bracket closes that was never opened"))?;
+                    .ok_or_else(|| RequestError::malformed("a closing bracket has no opening bracket"))?;
                 if ended && !self.keeps() {
                     self.end_part(item)?;
                 }
@@ -159,7 +159,7 @@ impl Splitter {
     /// The list was cut off, or is not a list of this kind.
     pub fn finish(self, kind: &str) -> Result<ListMeta, RequestError> {
         if !self.complete {
-            return Err(RequestError::malformed("the list breaks off"));
+            return Err(RequestError::malformed("the list is cut off"));
         }
         check_kind(&self.kind.unwrap_or_default(), kind)?;
         if self.has_items { Ok(self.meta) } else { Err(RequestError::malformed("the list has no items")) }

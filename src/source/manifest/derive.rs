@@ -1,4 +1,4 @@
-//! Endpoints from Pods: what the cluster's endpoint slice controller does for a Service with a selector.
+//! Derives endpoints from Pods, as the cluster's endpoint slice controller does for a Service with a selector.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,4 +1,4 @@
-//! What a source of manifests has read, and what changed since.
+//! The objects that a source of manifests has read, and the changes since.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -101,7 +101,7 @@ impl ProtobufSplitter {
     /// The list was cut off, or is not a list of this kind.
     pub fn finish(self, kind: &str) -> Result<ListMeta, RequestError> {
         if !self.buffer.is_empty() || !matches!(self.place, Place::End | Place::List(0)) {
-            return Err(RequestError::malformed("the list breaks off"));
+            return Err(RequestError::malformed("the list is cut off"));
         }
         super::check_kind(self.kind.as_bytes(), kind)?;
         Ok(self.meta)
