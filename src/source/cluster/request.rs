@@ -38,7 +38,7 @@ pub(super) enum Encoding {
     Protobuf,
 }
 
-/// How many bytes are read of the answer to a failed request or to a write. A watch frees an empty buffer that is larger.
+/// How many bytes are read of the answer to a failed request or to a write. A watch frees a larger empty buffer.
 const LONGEST_REFUSAL: usize = 64 << 10;
 
 /// Longest object, in bytes, alone or as an event of a watch. The default limit of etcd is 1.5 MiB.
