@@ -1,4 +1,4 @@
-//! All sources of state: the API server, manifests and the host. Each source reports [`Event`]s to an [`Inbox`].
+//! All sources of state: the API server, manifests and the host. Each source reports [`SourceEvent`]s to an [`Inbox`].
 
 mod backlog;
 pub mod cluster;
@@ -9,5 +9,5 @@ pub mod manifest;
 
 pub use self::{
     backlog::{Backlog, MOST_TRIGGERS},
-    event::{Change, Closed, Event, Inbox, Update},
+    event::{Change, Closed, Inbox, SourceEvent, Update},
 };

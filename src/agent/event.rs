@@ -10,14 +10,14 @@ use portolan_rules::{
 use crate::{
     kernel::nftables::{Generation, Scope},
     observe::query::Query,
-    source,
+    source::SourceEvent,
 };
 
 /// An event for the reconciler.
 #[derive(Debug)]
 pub enum Event {
     /// A source has news.
-    Source(source::Event),
+    Source(SourceEvent),
     /// A search for stale flows ended.
     Flows,
     /// Another process changed our tables.

@@ -12,7 +12,7 @@ use std::{
 use super::event::{Ending, Event, ForeignChange};
 use crate::{
     observe::{health::Health, query::Query},
-    source::{self, Backlog, Closed, Inbox},
+    source::{Backlog, Closed, Inbox, SourceEvent},
 };
 
 /// The most queries that wait for an answer.
@@ -63,7 +63,7 @@ impl Sender {
         if matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(()))) {
             return Err(Closed);
         }
-        if matches!(&event, Event::Source(news) if !matches!(news, source::Event::Failed)) {
+        if matches!(&event, Event::Source(news) if !matches!(news, SourceEvent::Failed)) {
             self.shared.health.arrived();
         }
         pending.push(event);
@@ -72,7 +72,7 @@ impl Sender {
 }
 
 impl Inbox for Sender {
-    fn report(&self, event: source::Event) -> Result<(), Closed> {
+    fn report(&self, event: SourceEvent) -> Result<(), Closed> {
         self.send(Event::Source(event))
     }
 }
@@ -134,9 +134,9 @@ struct Pending {
 impl Pending {
     fn push(&mut self, event: Event) {
         match event {
-            Event::Source(source::Event::Update(update)) => self.updates.append(update),
-            Event::Source(source::Event::Addresses) => self.addresses = true,
-            Event::Source(source::Event::Failed) => self.stop(Ending::Failed),
+            Event::Source(SourceEvent::Update(update)) => self.updates.append(update),
+            Event::Source(SourceEvent::Addresses) => self.addresses = true,
+            Event::Source(SourceEvent::Failed) => self.stop(Ending::Failed),
             Event::Flows => self.flows = true,
             Event::Foreign(change) => match &mut self.foreign {
                 Some(foreign) => foreign.append(change),
@@ -162,9 +162,9 @@ impl Pending {
         let Self { mut updates, addresses, flows, foreign, queries, stop } = std::mem::take(self);
         let mut events = Vec::new();
         if !updates.is_empty() {
-            events.push(Event::Source(source::Event::Update(updates.take())));
+            events.push(Event::Source(SourceEvent::Update(updates.take())));
         }
-        events.extend(addresses.then_some(Event::Source(source::Event::Addresses)));
+        events.extend(addresses.then_some(Event::Source(SourceEvent::Addresses)));
         events.extend(flows.then_some(Event::Flows));
         events.extend(foreign.map(Event::Foreign));
         events.extend(queries.into_iter().map(Event::Query));
@@ -185,10 +185,10 @@ mod tests {
     use super::{super::event::Touched, *};
     use crate::{
         kernel::nftables::{Generation, Scope},
-        source::{Change, Update, manifest::Completeness},
+        source::{Change, SourceEvent, Update, manifest::Completeness},
     };
 
-    const ADDRESSES: Event = Event::Source(source::Event::Addresses);
+    const ADDRESSES: Event = Event::Source(SourceEvent::Addresses);
 
     fn slice(number: u32) -> Change {
         let name = ObjectName::new("default", format!("s{number}"));
@@ -202,7 +202,7 @@ mod tests {
         let (sender, receiver) = queue(Health::default());
         for number in 0..1_000_000 {
             let changes = vec![slice(number % 100)];
-            sender.report(source::Event::Update(Update { changes, ..Update::default() })).unwrap();
+            sender.report(SourceEvent::Update(Update { changes, ..Update::default() })).unwrap();
             if number % 1000 == 0 {
                 assert!(receiver.shared.pending().updates.len() <= 100);
             }
@@ -211,11 +211,8 @@ mod tests {
             sender.send(event).unwrap();
         }
         let events = receiver.take();
-        let [
-            Event::Source(source::Event::Update(update)),
-            Event::Source(source::Event::Addresses),
-            Event::Flows,
-        ] = &*events
+        let [Event::Source(SourceEvent::Update(update)), Event::Source(SourceEvent::Addresses), Event::Flows] =
+            &*events
         else {
             panic!("{events:?}")
         };
@@ -248,11 +245,11 @@ mod tests {
         let (partial, whole) = (Some(Completeness::Partial), Some(Completeness::Whole));
         for (number, completeness) in [(1, partial), (2, whole), (1, None)] {
             let update = Update { changes: vec![slice(number)], completeness, ..Update::default() };
-            sender.report(source::Event::Update(update)).unwrap();
+            sender.report(SourceEvent::Update(update)).unwrap();
         }
         let events = receiver.take();
         let [
-            Event::Source(source::Event::Update(Update {
+            Event::Source(SourceEvent::Update(Update {
                 changes,
                 completeness: Some(Completeness::Whole),
                 ..
@@ -264,7 +261,7 @@ mod tests {
         assert_eq!(*changes, [slice(1), slice(2)]);
         // That the input is complete again is news, though nothing else changed.
         let update = Update { completeness: whole, ..Update::default() };
-        sender.report(source::Event::Update(update)).unwrap();
+        sender.report(SourceEvent::Update(update)).unwrap();
         assert_eq!(receiver.recv().unwrap().len(), 1);
     }
 
@@ -308,7 +305,7 @@ mod tests {
             sender.clone().send(ADDRESSES).unwrap();
             thread::sleep(Duration::from_millis(50));
         });
-        assert!(matches!(&*receiver.recv().unwrap(), [Event::Source(source::Event::Addresses)]));
+        assert!(matches!(&*receiver.recv().unwrap(), [Event::Source(SourceEvent::Addresses)]));
         let ended = receiver.recv_timeout(Duration::from_mins(5));
         assert_eq!(ended.unwrap_err(), RecvTimeoutError::Disconnected);
         assert!(receiver.recv().is_err());
@@ -329,7 +326,7 @@ mod tests {
         }
         assert!(matches!(
             &*receiver.take(),
-            [Event::Source(source::Event::Addresses), Event::Stop(Ending::Failed)]
+            [Event::Source(SourceEvent::Addresses), Event::Stop(Ending::Failed)]
         ));
     }
 }

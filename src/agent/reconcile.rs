@@ -10,7 +10,7 @@ use super::{
     memory,
     queue::Receiver,
 };
-use crate::{kernel::nftables::Tables, observe::report::Cause, retry::Retry, source};
+use crate::{kernel::nftables::Tables, observe::report::Cause, retry::Retry, source::SourceEvent};
 
 /// Applies changes as they come, until an event asks to stop. Nothing is written before all Services and slices are
 /// known.
@@ -121,15 +121,15 @@ fn take_over<T: Tables>(agent: &mut Agent<T>, events: Vec<Event>) -> ControlFlow
     let mut changed = false;
     for event in events {
         changed |= match event {
-            Event::Source(source::Event::Update(update)) => {
+            Event::Source(SourceEvent::Update(update)) => {
                 agent.update(update);
                 true
             }
-            Event::Source(source::Event::Addresses) => {
+            Event::Source(SourceEvent::Addresses) => {
                 agent.addresses_changed();
                 true
             }
-            Event::Source(source::Event::Failed) => return ControlFlow::Break(Ending::Failed),
+            Event::Source(SourceEvent::Failed) => return ControlFlow::Break(Ending::Failed),
             Event::Flows => agent.flows_removed(),
             Event::Foreign(change) => {
                 agent.foreign(change);

@@ -8,7 +8,7 @@ use portolan_rules::model::{EndpointSlice, Node, ObjectName, Service};
 
 /// An event that a source reports.
 #[derive(Debug)]
-pub enum Event {
+pub enum SourceEvent {
     /// The cluster, or manifests, changed.
     Update(Update),
     /// An address of this host was added or removed.
@@ -23,7 +23,7 @@ pub trait Inbox: Clone + Send + 'static {
     ///
     /// # Errors
     /// The receiver is gone.
-    fn report(&self, event: Event) -> Result<(), Closed>;
+    fn report(&self, event: SourceEvent) -> Result<(), Closed>;
 }
 
 /// The receiver of events is gone.

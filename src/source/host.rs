@@ -13,7 +13,7 @@ use rustix::{
 };
 use tracing::error;
 
-use super::event::{Event, Inbox};
+use super::event::{Inbox, SourceEvent};
 
 /// Multicast groups of rtnetlink for addresses (`RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR`), as bits.
 const ADDRESS_GROUPS: u32 = 1 << (5 - 1) | 1 << (9 - 1);
@@ -41,7 +41,7 @@ pub fn watch(inbox: impl Inbox) -> io::Result<()> {
                 error!(%error, "The addresses of this host cannot be watched; changes are no longer noticed");
                 return;
             }
-            if inbox.report(Event::Addresses).is_err() {
+            if inbox.report(SourceEvent::Addresses).is_err() {
                 return;
             }
         }

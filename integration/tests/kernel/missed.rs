@@ -12,7 +12,7 @@ use portolan::{
     agent::{Ending, Event, queue, reconcile},
     kernel::nftables::{Commit, Error, Kernel, Tables},
     observe::health::Health,
-    source::{self, Update},
+    source::{SourceEvent, Update},
 };
 use portolan_integration::{Around, Between};
 use portolan_rules::{
@@ -61,7 +61,7 @@ fn what_changes_during_a_large_repair_is_repaired_as_well() {
     enter();
     let (events, inbox) = queue(Health::default());
     let update = Update { changes: everything(SERVICES).into(), ..Update::default() };
-    events.send(Event::Source(source::Event::Update(update))).unwrap();
+    events.send(Event::Source(SourceEvent::Update(update))).unwrap();
     let meddles = Arc::new(AtomicBool::new(false));
     let running = thread::spawn({
         let (between, events) = (Meddler(meddles.clone()), events.clone());

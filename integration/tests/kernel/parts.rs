@@ -14,7 +14,7 @@ use portolan::{
     config::settings::SyncSettings,
     kernel::nftables::{Commit, Error, Kernel, Tables, Wanted},
     observe::{events::Recorder, health::Health, metrics::Metrics},
-    source::{self, Change, Update},
+    source::{Change, SourceEvent, Update},
 };
 use portolan_integration::{Around, Between};
 use portolan_rules::{
@@ -81,7 +81,7 @@ fn while_comparing(test: impl FnOnce(&mut Kernel, &Ruleset, &dyn Fn(Change))) {
     enter();
     let (events, inbox) = queue(Health::default());
     let send = |changes: Vec<Change>| {
-        events.send(Event::Source(source::Event::Update(Update { changes, ..Update::default() }))).unwrap();
+        events.send(Event::Source(SourceEvent::Update(Update { changes, ..Update::default() }))).unwrap();
     };
     send(everything(SERVICES).into());
     let running = thread::spawn(move || {

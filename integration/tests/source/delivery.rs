@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use portolan::{
     agent::{Ending, Event},
     source::{
-        self, Change,
+        Change, SourceEvent,
         cluster::{Options, Timing},
     },
 };
@@ -39,7 +39,7 @@ fn a_node_that_is_refused_is_not_waited_for_as_long_as_one_that_may_come() {
     std::thread::sleep(Duration::from_millis(200));
     for event in world.inbox.take() {
         assert!(
-            matches!(&event, Event::Source(source::Event::Update(update)) if !update.changes.is_empty()),
+            matches!(&event, Event::Source(SourceEvent::Update(update)) if !update.changes.is_empty()),
             "{event:?}"
         );
     }

@@ -14,7 +14,7 @@ use portolan::{
     config::settings::ApiSettings,
     observe::{events::Recorder, health::Health, metrics::Metrics},
     source::{
-        self, Change, Update,
+        Change, SourceEvent, Update,
         cluster::{Cluster, Options, Timing},
     },
 };
@@ -120,7 +120,7 @@ impl World {
     pub fn update(&mut self) -> Update {
         let events = self.inbox.recv_timeout(LONG);
         match events.as_deref() {
-            Ok([Event::Source(source::Event::Update(update))]) => {
+            Ok([Event::Source(SourceEvent::Update(update))]) => {
                 self.apply(update);
                 update.clone()
             }

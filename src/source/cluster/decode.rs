@@ -13,7 +13,7 @@ use super::{
 use crate::api::protobuf;
 
 /// An event of a watch.
-pub(super) enum Event<W> {
+pub(super) enum Decoded<W> {
     /// An object that is new or changed or, with `true`, the last state of a deleted object.
     Object(W, bool),
     /// All changes up to this version, if there is one, were sent.
@@ -31,25 +31,28 @@ pub(super) fn version<W: Watched>(object: &W) -> Option<Version> {
 ///
 /// # Errors
 /// The bytes are not an event, or the event has the type `ERROR`.
-pub(super) fn event<W: Watched>(bytes: &[u8], encoding: Encoding) -> Result<Option<Event<W>>, RequestError> {
+pub(super) fn event<W: Watched>(
+    bytes: &[u8],
+    encoding: Encoding,
+) -> Result<Option<Decoded<W>>, RequestError> {
     match encoding {
         Encoding::Json => json_event(bytes),
         Encoding::Protobuf => protobuf_event(bytes).map(Some),
     }
 }
 
-fn json_event<W: Watched>(line: &[u8]) -> Result<Option<Event<W>>, RequestError> {
+fn json_event<W: Watched>(line: &[u8]) -> Result<Option<Decoded<W>>, RequestError> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
     let error = match serde_json::from_slice(line) {
         Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-            return Ok(Some(Event::Object(object, false)));
+            return Ok(Some(Decoded::Object(object, false)));
         }
-        Ok(WatchEvent::Deleted(object)) => return Ok(Some(Event::Object(object, true))),
+        Ok(WatchEvent::Deleted(object)) => return Ok(Some(Decoded::Object(object, true))),
         Ok(WatchEvent::Bookmark(mark)) => {
             let version = Some(mark.metadata.resource_version).filter(|version| !version.is_empty());
-            return Ok(Some(Event::Bookmark(version.map(Into::into))));
+            return Ok(Some(Decoded::Bookmark(version.map(Into::into))));
         }
         Ok(WatchEvent::Error(status)) => return Err(RequestError::status(&status)),
         Err(error) if error.is_data() => error,
@@ -60,19 +63,19 @@ fn json_event<W: Watched>(line: &[u8]) -> Result<Option<Event<W>>, RequestError>
     if event["type"] == "ERROR" {
         return Err(RequestError::event(event["object"].take()));
     }
-    Ok(Some(Event::Undecodable(error.to_string())))
+    Ok(Some(Decoded::Undecodable(error.to_string())))
 }
 
-fn protobuf_event<W: Watched>(frame: &[u8]) -> Result<Event<W>, RequestError> {
+fn protobuf_event<W: Watched>(frame: &[u8]) -> Result<Decoded<W>, RequestError> {
     let (kind, document) = protobuf::event(frame).map_err(RequestError::malformed)?;
     let (_, object) = protobuf::document(document).map_err(RequestError::malformed)?;
     let object = protobuf::read::<W>(object, W::SCHEMA);
     match kind {
         "ADDED" | "MODIFIED" | "DELETED" => Ok(match object {
-            Ok(object) => Event::Object(object, kind == "DELETED"),
-            Err(error) => Event::Undecodable(error.to_string()),
+            Ok(object) => Decoded::Object(object, kind == "DELETED"),
+            Err(error) => Decoded::Undecodable(error.to_string()),
         }),
-        "BOOKMARK" => Ok(Event::Bookmark(version(&object.map_err(RequestError::malformed)?))),
+        "BOOKMARK" => Ok(Decoded::Bookmark(version(&object.map_err(RequestError::malformed)?))),
         "ERROR" => Err(RequestError::event_document(document)),
         other => Err(RequestError::malformed(format_args!("an event of type {other:?}"))),
     }

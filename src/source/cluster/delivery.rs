@@ -14,7 +14,7 @@ use crate::{
     api::Kind,
     source::{
         backlog::Backlog,
-        event::{Change, Event, Inbox, Update},
+        event::{Change, Inbox, SourceEvent, Update},
     },
 };
 
@@ -52,11 +52,11 @@ pub(super) async fn deliver(mut deltas: Receiver<Delta>, events: impl Inbox, opt
              as they are"
         );
         // The agent may be stopping anyway.
-        let _ = events.report(Event::Failed);
+        let _ = events.report(SourceEvent::Failed);
         return;
     };
     while let Some(update) = next {
-        if !update.changes.is_empty() && events.report(Event::Update(update)).is_err() {
+        if !update.changes.is_empty() && events.report(SourceEvent::Update(update)).is_err() {
             return;
         }
         next = batch(&mut deltas).await;

@@ -15,7 +15,7 @@ use tracing::{debug, info};
 
 use super::{
     action::{Action, Effect, Freshness, Outcome, Version},
-    decode::{self, Event, page},
+    decode::{self, Decoded, page},
     delivery::Delta,
     error::{Reason, RequestError},
     kind::Watched,
@@ -285,13 +285,13 @@ impl<W: Watched> Reflector<W> {
             let Some(line) = line? else { return Ok(Outcome::Ended) };
             match decode::event::<W>(line, encoding)? {
                 None => {}
-                Some(Event::Object(object, is_deletion)) => {
+                Some(Decoded::Object(object, is_deletion)) => {
                     let version = decode::version(&object);
                     self.event = Some((object, is_deletion));
                     return Ok(Outcome::Received(version));
                 }
-                Some(Event::Bookmark(version)) => return Ok(Outcome::Received(version)),
-                Some(Event::Undecodable(error)) => {
+                Some(Decoded::Bookmark(version)) => return Ok(Outcome::Received(version)),
+                Some(Decoded::Undecodable(error)) => {
                     // The object keeps its state.
                     self.store.undecodable(&error);
                     return Ok(Outcome::Received(None));

@@ -59,7 +59,6 @@ impl StartupTaint {
         loop {
             // `self` owns the sender, so this does not fail.
             let _ = is_there.wait_for(|is_there| *is_there).await;
-            is_there.mark_unchanged();
             let error = match self.try_to_remove(&connection, &node).await {
                 Ok(removed) => {
                     if removed {

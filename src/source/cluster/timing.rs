@@ -13,7 +13,7 @@ pub struct Timing {
     pub watch: Duration,
     /// How much longer a watch may last before it counts as dead.
     pub watch_margin: Duration,
-    /// Longest silence of a watch, less up to an eighth. API servers send a bookmark about once a minute; two such
+    /// Longest silence of a watch, less a sixteenth to an eighth. API servers send a bookmark about once a minute; two such
     /// silences and a list must fit into three minutes.
     pub idle: Duration,
     /// Back-off after the first failure, less up to a half; twice as long after every further one.

@@ -30,7 +30,7 @@ use crate::{
 const DELTAS: usize = 1024;
 
 impl Cluster {
-    /// Begins to watch, on a separate thread. Reports changes as [`Event::Update`](crate::source::Event::Update), for
+    /// Begins to watch, on a separate thread. Reports changes as [`SourceEvent::Update`](crate::source::SourceEvent::Update), for
     /// the first time when everything is listed, however long that takes. Warnings are written as Events.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::{
     observe::health::Health,
     source::{
         eligibility::EligibilityTracker,
-        event::{Event, Inbox, Update},
+        event::{Inbox, SourceEvent, Update},
     },
     watch::FileWatch,
 };
@@ -79,7 +79,7 @@ impl Watcher {
                         }
                         report(&warnings, &errors);
                         let update = Update { changes, completeness, ..Update::default() };
-                        if inbox.report(Event::Update(update)).is_err() {
+                        if inbox.report(SourceEvent::Update(update)).is_err() {
                             return;
                         }
                     }
