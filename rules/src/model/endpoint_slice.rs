@@ -1,10 +1,6 @@
 //! `EndpointSlices`: the endpoints of a Service.
 
-use std::{
-    net::IpAddr,
-    ops::{Deref, DerefMut},
-    sync::Arc,
-};
+use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -96,11 +92,5 @@ impl Deref for Hints {
     fn deref(&self) -> &HintTargets {
         static NONE: HintTargets = HintTargets { zones: Vec::new(), nodes: Vec::new() };
         self.0.as_deref().unwrap_or(&NONE)
-    }
-}
-
-impl DerefMut for Hints {
-    fn deref_mut(&mut self) -> &mut HintTargets {
-        self.0.get_or_insert_default()
     }
 }

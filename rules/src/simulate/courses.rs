@@ -48,11 +48,6 @@ pub(super) fn simulate_within(
     memory: &Memory,
 ) -> Outcome {
     let machine = Machine::new([ruleset; 2], host, packet, memory, limits.rules_per_course);
-    every_course(limits, &machine)
-}
-
-/// Follows every way that a packet may take.
-pub(super) fn every_course(limits: Limits, machine: &Machine<'_>) -> Outcome {
     let mut cases: IndexMap<(Fate, Vec<SetWrite>), Case> = IndexMap::new();
     let mut record = |case: Case| match cases.entry((case.fate, case.updates.clone())) {
         Entry::Vacant(new) => {
@@ -64,7 +59,7 @@ pub(super) fn every_course(limits: Limits, machine: &Machine<'_>) -> Outcome {
     let mut draws: Vec<Draw> = Vec::new();
     let mut evaluated = 0;
     loop {
-        let mut course = Course::new(machine, Draws::Given(draws.iter()));
+        let mut course = Course::new(&machine, Draws::Given(draws.iter()));
         let fate = match course.run() {
             Ok(fate) | Err(Stop::End(fate)) => fate,
             Err(Stop::Draw(modulus)) if modulus > limits.modulus || draws.len() >= limits.draws => {

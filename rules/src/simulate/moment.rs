@@ -9,10 +9,10 @@
 
 use super::{
     commit::{Clock, Lookups},
-    courses::{LIMITS, every_course},
+    courses::LIMITS,
     draws::{Draws, SplitMix},
     memory::Memory,
-    outcome::{Case, Outcome},
+    outcome::Case,
     packet::{Host, Packet},
     probability::Probability,
     walk::{Course, Machine, Stop},
@@ -31,27 +31,17 @@ pub struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// Computes every fate of a packet, with the commit at any point of its way, or at none. The probabilities have no
-    /// meaning, since the time at which a packet arrives is not known.
-    pub fn outcome(&self, host: &Host, packet: &Packet, memory: &Memory) -> Outcome {
-        every_course(LIMITS, &self.machine(host, packet, memory))
-    }
-
-    /// Follows one of these ways, which `seed` chooses. Any seed is valid.
+    /// Follows one of the ways of a packet, with the commit at some point of it, or at none. `seed` chooses the way; any
+    /// seed is valid. The probability of the case has no meaning, since the time at which a packet arrives is not known.
     pub fn sample(&self, host: &Host, packet: &Packet, memory: &Memory, seed: u64) -> Case {
-        let machine = self.machine(host, packet, memory);
+        let mut machine =
+            Machine::new([self.before, self.after], host, packet, memory, LIMITS.rules_per_course);
+        machine.commit.lookups = Some(self.lookups);
         let mut course = Course::new(&machine, Draws::Random(SplitMix(seed)));
         match course.run() {
             Ok(fate) | Err(Stop::End(fate)) => course.into_case(fate, Probability::new(1, 1)),
             Err(Stop::Draw(_)) => Case::cut_off(Probability::new(1, 1)),
         }
-    }
-
-    fn machine<'a>(&'a self, host: &'a Host, packet: &'a Packet, memory: &'a Memory) -> Machine<'a> {
-        let mut machine =
-            Machine::new([self.before, self.after], host, packet, memory, LIMITS.rules_per_course);
-        machine.commit.lookups = Some(self.lookups);
-        machine
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use portolan_rules::{
     model::{
-        Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Service, ServicePort,
+        Endpoint, EndpointPort, EndpointSlice, Hints, Node, ObjectName, Protocol, Service, ServicePort,
         TrafficPolicy,
     },
     plane::{Config, PodDetector},
@@ -264,14 +264,15 @@ pub fn endpoint(family: Family, text: &str) -> Endpoint {
     let here = matches!(place, Place::Pod(_) | Place::ThisNode(_));
     let node = Some(if here { "here" } else { "there" }.into());
     let mut endpoint = Endpoint { node, ..Endpoint::ready(place.address(family)) };
+    let mut hints = (Vec::new(), Vec::new());
     for word in words {
         let conditions = match word.split_once('=') {
             Some(("zone", zone)) => {
-                endpoint.hints.zones.push(zone.into());
+                hints.0.push(zone.into());
                 continue;
             }
             Some(("node", node)) => {
-                endpoint.hints.nodes.push(node.into());
+                hints.1.push(node.into());
                 continue;
             }
             Some(("weight", weight)) => {
@@ -292,5 +293,6 @@ pub fn endpoint(family: Family, text: &str) -> Endpoint {
         };
         (endpoint.ready, endpoint.serving, endpoint.terminating) = conditions;
     }
+    endpoint.hints = Hints::new(hints.0, hints.1);
     endpoint
 }
