@@ -166,7 +166,7 @@ fn the_binary_is_a_plugin_of_kubectl() {
     // The node must be named, because this machine is not a node.
     let arguments = [&*kubeconfig, &plugin, "check"];
     let answer = Answer::from(namespace.output("env", &arguments, "").unwrap());
-    assert!(answer.stderr.contains("but node-a, node-b; --hostname-override says"), "{answer:?}");
+    assert!(answer.stderr.contains("only node-a, node-b; --hostname-override sets"), "{answer:?}");
 }
 
 #[test]
