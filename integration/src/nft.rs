@@ -40,8 +40,8 @@ impl Notifications {
         let mut markers = Vec::new();
         for _ in 0..PATIENCE.as_millis() / 50 {
             markers.push(this.mark()?);
-            let told = || markers.iter().find(|marker| this.text().contains(*marker)).cloned();
-            if eventually(Duration::from_millis(50), || told().is_some()).is_some() {
+            let marker = || markers.iter().find(|marker| this.text().contains(*marker)).cloned();
+            if eventually(Duration::from_millis(50), || marker().is_some()).is_some() {
                 // The monitor will report the later markers as well.
                 this.start = markers.pop().unwrap_or_default();
                 this.wait_for(&this.start)?;

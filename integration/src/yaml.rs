@@ -28,7 +28,7 @@ fn block(value: &Value, indent: usize, text: &mut String) {
                 *text += &format!("{:indent$}- {}", "", inner.trim_start());
             }
         }
-        scalar => *text += &format!("{:indent$}{}\n", "", one_line(scalar)),
+        scalar => *text += &format!("{:indent$}{}\n", "", flow_style(scalar)),
     }
 }
 
@@ -44,12 +44,12 @@ fn after_key(value: &Value, indent: usize, text: &mut String) {
             text.push('\n');
             block(value, indent, text);
         }
-        scalar => *text += &format!(" {}\n", one_line(scalar)),
+        scalar => *text += &format!(" {}\n", flow_style(scalar)),
     }
 }
 
 /// JSON scalars and empty collections are valid YAML as they are.
-fn one_line(value: &Value) -> String {
+fn flow_style(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), plain_or_quoted)
 }
 

@@ -15,7 +15,7 @@ use tracing::{error, warn};
 use super::{
     back_off::BackOff,
     belief::{self, Belief},
-    isolate::Isolation,
+    isolation::Isolation,
     node::HostAddresses,
     retirement::Retirement,
     stale_flows::StaleFlows,

@@ -9,8 +9,9 @@ use portolan_rules::{
 };
 
 use super::{
+    compiled::Compiled,
     core::Agent,
-    first::{self, Adopted, Compiled},
+    first::{self, Adopted},
 };
 use crate::{
     kernel::nftables::{Scope, Tables},

@@ -2,14 +2,14 @@
 
 use portolan_rules::{
     compile::{Compiler, Problem},
-    plane::{has_leaders, is_of_attributes},
-    restart::endpoint_id_keys,
-    ruleset::{Elements, Ruleset, diff::diff},
+    plane::is_of_attributes,
+    ruleset::{Ruleset, diff::diff},
     state::State,
 };
 
 use super::{
-    large::{self, Equal, Unread},
+    compiled::Compiled,
+    large::{self, Equal},
     reading::Small,
 };
 use crate::kernel::nftables::{Error, Tables};
@@ -99,46 +99,6 @@ pub(super) fn load(
         None => compiler.is_held_by(present),
     };
     Adopted { problems, is_equal, desired }
-}
-
-/// A state compiled without knowing which endpoint stands at which slot in the kernel.
-pub(super) struct Compiled {
-    pub compiler: Compiler,
-    /// What is wrong with the state.
-    pub problems: Vec<Problem>,
-}
-
-impl Compiled {
-    /// Compiles the state with the kernel's set sizes, and with the endpoint ids that an earlier run assigned for
-    /// session affinity. The ids are read from the maps of endpoints that were left out.
-    fn new(
-        kernel: &mut impl Tables,
-        compiler: &Compiler,
-        state: &mut State,
-        present: &mut Ruleset,
-        unread: &[Unread],
-    ) -> Result<Self, Error> {
-        let name = &compiler.config().table;
-        let of_endpoints = || unread.iter().filter(|(_, set, _)| has_leaders(*set));
-        for (family, endpoints, _) in of_endpoints() {
-            let Some(table) = present.tables.get_mut(family) else { continue };
-            let keys = endpoint_id_keys(table, *endpoints);
-            if let Some(set) = table.sets.get_mut(endpoints.name())
-                && !keys.is_empty()
-            {
-                set.elements = kernel.elements(name, *family, set, &keys)?;
-            }
-        }
-        let mut compiler = compiler.clone();
-        let problems = compiler.load(state, present);
-        for (family, endpoints, _) in of_endpoints() {
-            let table = present.tables.get_mut(family);
-            if let Some(set) = table.and_then(|table| table.sets.get_mut(endpoints.name())) {
-                set.elements = Elements::new();
-            }
-        }
-        Ok(Self { compiler, problems })
-    }
 }
 
 /// What a start found in the kernel, and what the kernel must hold.

@@ -9,10 +9,7 @@
 //! kernel had of them is removed, since it may lead to endpoints that are gone, and other Services get the frontends
 //! that they also claim. They are retried when they change, and with each periodic full comparison.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use portolan_rules::{
     model::ObjectName,
@@ -36,24 +33,6 @@ const BY_NAME: usize = 32;
 /// The most transactions of a search in one reconcile. The search continues in the next reconcile, so that changes of
 /// other Services need not wait for its end.
 const AT_A_TIME: usize = 64;
-
-/// The faulty Services, and the candidates.
-#[derive(Debug, Default)]
-pub(super) struct Isolation {
-    /// The kernel's reason for each Service that it refuses.
-    pub reasons: BTreeMap<ObjectName, String>,
-    /// Groups that are held back and yet to be tried.
-    pub candidates: Vec<Vec<ObjectName>>,
-    /// Services that changed since the last reconcile that succeeded.
-    pub touched: BTreeSet<ObjectName>,
-}
-
-impl Isolation {
-    /// Whether a search is under way.
-    pub(super) fn is_searching(&self) -> bool {
-        !self.candidates.is_empty()
-    }
-}
 
 impl<T: Tables> Agent<T> {
     /// Finds the faulty Services after the kernel refused the whole difference to its ruleset, and commits the rest.

@@ -14,8 +14,8 @@ use portolan_rules::{
 };
 
 use super::{
+    compiled::{Compiled, Unread},
     elements::{Expected, Found, tables},
-    first::Compiled,
 };
 use crate::kernel::nftables::{Error, Tables, Wanted};
 
@@ -25,9 +25,6 @@ const AT_ONCE: usize = 1024;
 /// The most gone endpoints that are read by their keys, or as many as the set should have, if that is more. If there
 /// are more, the set is read as a whole: a frontend that another process wrote may be of any class.
 const MOST_GONE: usize = 1 << 16;
-
-/// A large set, and how many elements it has, if the kernel reports that.
-pub(super) type Unread = (Family, SetName, Option<u32>);
 
 /// What to do with elements that are as they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use portolan_rules::{
     ruleset::{Chain, Concat, Family, Name, Operation, Ruleset, Set},
 };
 
-use super::{belief::Sets, first::Compiled};
+use super::{belief::Sets, compiled::Compiled};
 use crate::kernel::nftables::{LARGE, Scope, Wanted, is_large};
 
 /// What was read from the kernel, and what was derived from it.

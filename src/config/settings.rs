@@ -10,5 +10,5 @@ mod tests;
 pub(crate) use self::check::parse_url;
 pub use self::{
     node::{DetectLocal, KUBE_PROXY_TABLE, SOCKET_DIRECTORY, Settings, socket_path, table_name},
-    run::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish},
+    run::{ApiSettings, ConntrackSettings, LoggingSettings, Requested, RunSettings, SyncSettings},
 };

@@ -14,7 +14,7 @@ use crate::config::{
         CONNTRACK_TCP_TIMEOUT_ESTABLISHED, CONNTRACK_UDP_TIMEOUT, CONNTRACK_UDP_TIMEOUT_STREAM,
         OOM_SCORE_ADJ, Row,
     },
-    settings::{ConntrackSettings, Wish},
+    settings::{ConntrackSettings, Requested},
 };
 
 /// Upper bound of the limit that is derived from the number of CPUs: on a machine with a hundred CPUs, a proportional
@@ -193,12 +193,12 @@ fn count(list: &str) -> Option<u64> {
 fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
     let (per_core, min) = (settings.max_per_core, settings.min);
     let scaled = (u64::from(per_core.value) * cpus).min(MAX_BY_CPUS);
-    let limit = Wish {
+    let limit = Requested {
         value: if per_core.value > 0 { scaled.max(min.value.into()) } else { 0 },
         is_explicit: per_core.is_explicit || min.is_explicit,
     };
     let limit_option = if min.is_explicit { &CONNTRACK_MIN } else { &CONNTRACK_MAX_PER_CORE };
-    let liberal = Wish { value: settings.tcp_be_liberal.into(), is_explicit: true };
+    let liberal = Requested { value: settings.tcp_be_liberal.into(), is_explicit: true };
     let established = settings.tcp_established;
     let wishes = [
         (LIMIT, limit_option, limit),
@@ -208,7 +208,7 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
         ("nf_conntrack_udp_timeout_stream", &CONNTRACK_UDP_TIMEOUT_STREAM, settings.udp_stream),
         ("nf_conntrack_tcp_be_liberal", &CONNTRACK_TCP_BE_LIBERAL, liberal),
     ];
-    let wanted = |(name, option, wish): (&'static str, &'static Row, Wish<u64>)| {
+    let wanted = |(name, option, wish): (&'static str, &'static Row, Requested<u64>)| {
         let value = i64::try_from(wish.value).unwrap_or(i64::MAX);
         (value > 0).then_some(Wanted { name, option, value, is_explicit: wish.is_explicit })
     };
@@ -217,7 +217,7 @@ fn wanted(settings: &ConntrackSettings, cpus: u64) -> Vec<Wanted> {
 
 /// Sets this process's score for the out-of-memory killer. Lowering it requires `CAP_SYS_RESOURCE`; without that
 /// capability, the score is left alone.
-pub fn set_oom_score(wish: Wish<i32>) {
+pub fn set_oom_score(wish: Requested<i32>) {
     match write_if_different(Path::new("/proc/self/oom_score_adj"), i64::from(wish.value), &OOM_SCORE_ADJ) {
         Ok(()) => {}
         Err(error) if wish.is_explicit => warn!(%error, "The OOM score stays as it is"),

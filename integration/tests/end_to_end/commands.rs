@@ -223,7 +223,7 @@ fn cleanup_removes_our_tables_and_no_others() {
     let [one, ..] = scene.web_pods();
     scene.put_services(&[&one]);
     let namespace = scene.lab.node_a.namespace();
-    let foreign = "table ip portolan-of-somebody-else {\n\tmap frontends {\n\t\ttype ipv4_addr : verdict\n\t}\n}\n\
+    let foreign = "table ip portolan-of-another {\n\tmap frontends {\n\t\ttype ipv4_addr : verdict\n\t}\n}\n\
                    table inet portolan {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n\
                    table ip6 filter {\n\tset cluster-ips {\n\t\ttype ipv6_addr\n\t\telements = { 2001:db8::1 }\n\t}\n}\n";
     nft(namespace, &["-f", "-"], foreign).unwrap();

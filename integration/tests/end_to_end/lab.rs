@@ -5,7 +5,7 @@ use portolan_integration::{Family, Lab, Notifications, Protocol, nft};
 use crate::scene::{Scene, assert_refused, assert_served, wait_until};
 
 #[test]
-fn everybody_reaches_the_nodes_and_nodes_reach_every_pod() {
+fn every_place_reaches_the_nodes_and_nodes_reach_every_pod() {
     let scene = Scene::new();
     let pods = scene.web_pods();
     for family in Family::BOTH {

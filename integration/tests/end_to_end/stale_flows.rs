@@ -212,7 +212,7 @@ fn a_client_with_one_port_follows_its_service_through_every_change() {
     let mut tcp = Family::BOTH.map(|family| {
         scene.shell.client().open(scene.lab.cluster_ip(1).port(family, 80)).expect("a TCP connection")
     });
-    let mut nobody_else_notices = |after: &str| {
+    let mut others_are_undisturbed = |after: &str| {
         for bystanders in &bystanders {
             bystanders.are_where_they_were(after);
         }
@@ -225,24 +225,24 @@ fn a_client_with_one_port_follows_its_service_through_every_change() {
 
     web(&scene, 30_080, ready(&[two], 8080));
     flows.are_served_by("web-2:8080");
-    nobody_else_notices("the backend was replaced");
+    others_are_undisturbed("the backend was replaced");
 
     web(&scene, 30_080, ready(&[two], 9090));
     flows.are_served_by("web-2:9090");
-    nobody_else_notices("the target port changed");
+    others_are_undisturbed("the target port changed");
 
     let unready = json!({"ready": false, "serving": false, "terminating": false});
     web(&scene, 30_080, conditions(&[two], 9090, &unready));
     flows.are_refused();
     web(&scene, 30_080, ready(&[two], 9090));
     flows.are_served_by("web-2:9090");
-    nobody_else_notices("the backend was unready for a while");
+    others_are_undisturbed("the backend was unready for a while");
 
     web(&scene, 30_080, ready(&[], 8080));
     flows.are_refused();
     web(&scene, 30_080, ready(&[one], 8080));
     flows.are_served_by("web-1:8080");
-    nobody_else_notices("the Service had no endpoints for a while");
+    others_are_undisturbed("the Service had no endpoints for a while");
 
     scene.manifests.remove("web.yaml").unwrap();
     for flow in &flows.cluster_ip {
@@ -255,10 +255,10 @@ fn a_client_with_one_port_follows_its_service_through_every_change() {
     for flow in &flows.node_port {
         flow.is_served_by("node-a");
     }
-    nobody_else_notices("the Service was deleted");
+    others_are_undisturbed("the Service was deleted");
     web(&scene, 30_080, ready(&[one], 8080));
     flows.are_served_by("web-1:8080");
-    nobody_else_notices("the Service came back");
+    others_are_undisturbed("the Service came back");
 
     web(&scene, 30_081, ready(&[one], 8080));
     for flow in &flows.node_port {
@@ -267,7 +267,7 @@ fn a_client_with_one_port_follows_its_service_through_every_change() {
         Flow::new(&scene.lab.client(), 4000, moved).is_served_by("web-1:8080");
     }
     drop(own);
-    nobody_else_notices("the node port changed");
+    others_are_undisturbed("the node port changed");
 }
 
 #[test]

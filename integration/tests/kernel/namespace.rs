@@ -19,11 +19,11 @@ pub fn kernel() -> Kernel {
 /// Commits and expects success.
 pub fn commit(kernel: &mut Kernel, transaction: &Transaction) {
     if let Err(error) = kernel.commit(transaction) {
-        panic!("{error}: {:?}", culprit(&error, transaction));
+        panic!("{error}: {:?}", refused_operation(&error, transaction));
     }
 }
 
-fn culprit<'a>(
+fn refused_operation<'a>(
     error: &portolan::kernel::nftables::Error,
     transaction: &'a Transaction,
 ) -> Option<&'a impl std::fmt::Debug> {

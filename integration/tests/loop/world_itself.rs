@@ -9,7 +9,7 @@ use portolan_rules::{
 use crate::{cluster::Cluster, places::Place, probe::PATIENCE, strategies::CLUSTER_IPS, world::World};
 
 #[test]
-fn everybody_reaches_everything_while_there_are_no_rules() {
+fn every_place_reaches_everything_while_there_are_no_rules() {
     let mut world = World::new().unwrap_or_else(|error| panic!("{error}"));
     let own = [Place::ThisNode(1), Place::ThisNode(2)];
     let cluster = Cluster {

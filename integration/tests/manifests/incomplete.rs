@@ -199,7 +199,7 @@ fn update(watcher: &mut Watcher) -> Refresh {
 }
 
 /// Returns the changed Services of an update, the number of errors, and the new completeness.
-fn told(update: &Refresh) -> (Vec<String>, usize, Option<Completeness>) {
+fn update_of(update: &Refresh) -> (Vec<String>, usize, Option<Completeness>) {
     let changes = update.changes.iter().map(|change| match change {
         Change::Service(name, Some(service)) => format!("{}={}", name.name, service.ports[0].port),
         Change::Service(name, None) => format!("-{}", name.name),
@@ -217,14 +217,14 @@ fn a_file_that_loses_its_objects_keeps_them_in_force() {
         fs::write(&file, service("web", 80)).unwrap();
         let (mut watcher, _) = watch(source(directory.path()));
         fs::write(&file, text).unwrap();
-        assert_eq!(told(&update(&mut watcher)), (vec![], 1, None), "{text:?}");
+        assert_eq!(update_of(&update(&mut watcher)), (vec![], 1, None), "{text:?}");
         fs::write(&file, service("web", 81)).unwrap();
-        assert_eq!(told(&update(&mut watcher)), (vec!["web=81".to_owned()], 0, None), "{text:?}");
+        assert_eq!(update_of(&update(&mut watcher)), (vec!["web=81".to_owned()], 0, None), "{text:?}");
 
         if text != STATUS {
             let (mut watcher, _) = watch(source(directory.path()).allow_empty(true));
             fs::write(&file, text).unwrap();
-            assert_eq!(told(&update(&mut watcher)), (vec!["-web".to_owned()], 0, None), "{text:?}");
+            assert_eq!(update_of(&update(&mut watcher)), (vec!["-web".to_owned()], 0, None), "{text:?}");
         }
     }
 }
@@ -239,13 +239,13 @@ fn a_file_that_is_removed_takes_its_objects_with_it_unless_nothing_is_left() {
     fs::write(at("config.yaml"), "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}").unwrap();
     let (mut watcher, _) = watch(source(directory.path()));
     fs::remove_file(at("a.yaml")).unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec!["-a".to_owned()], 0, None));
+    assert_eq!(update_of(&update(&mut watcher)), (vec!["-a".to_owned()], 0, None));
     fs::remove_file(at("b.yaml")).unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec![], 1, None), "only a ConfigMap is left");
+    assert_eq!(update_of(&update(&mut watcher)), (vec![], 1, None), "only a ConfigMap is left");
     fs::remove_file(at("config.yaml")).unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec![], 1, None), "nothing is left");
+    assert_eq!(update_of(&update(&mut watcher)), (vec![], 1, None), "nothing is left");
     fs::write(at("c.yaml"), service("c", 80)).unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec!["-b".to_owned(), "c=80".to_owned()], 0, None));
+    assert_eq!(update_of(&update(&mut watcher)), (vec!["-b".to_owned(), "c=80".to_owned()], 0, None));
 }
 
 #[test]
@@ -260,13 +260,13 @@ fn at_a_start_the_usable_part_counts_until_all_of_it_is_good() {
 
     // Another file changes, and this one is as bad as before: the completeness is not reported again.
     fs::write(at("other.yaml"), service("other", 81)).unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec!["other=81".to_owned()], 0, None));
+    assert_eq!(update_of(&update(&mut watcher)), (vec!["other=81".to_owned()], 0, None));
     // A repair that changes no object: only the completeness is reported.
     fs::write(at("web.yaml"), service("web", 80)).unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec![], 0, Some(Completeness::Whole)));
+    assert_eq!(update_of(&update(&mut watcher)), (vec![], 0, Some(Completeness::Whole)));
     // The file breaks again, after a good version.
     fs::write(at("web.yaml"), "[").unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec![], 1, None));
+    assert_eq!(update_of(&update(&mut watcher)), (vec![], 1, None));
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_broken_file_that_is_removed_is_not_missed() {
     let (mut watcher, objects) = watch(source(directory.path()));
     assert_eq!(objects.completeness, Completeness::Partial);
     fs::remove_file(directory.path().join("broken.yaml")).unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec![], 0, Some(Completeness::Whole)));
+    assert_eq!(update_of(&update(&mut watcher)), (vec![], 0, Some(Completeness::Whole)));
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn nothing_becomes_something_in_a_directory_that_is_watched() {
     let (mut watcher, objects) = watch(source(directory.path()));
     assert_eq!(objects.completeness, Completeness::Nothing);
     fs::write(directory.path().join("web.yaml"), service("web", 80)).unwrap();
-    assert_eq!(told(&update(&mut watcher)), (vec!["web=80".to_owned()], 0, Some(Completeness::Whole)));
+    assert_eq!(update_of(&update(&mut watcher)), (vec!["web=80".to_owned()], 0, Some(Completeness::Whole)));
 }
 
 /// A change of a file.

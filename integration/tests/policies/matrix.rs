@@ -173,7 +173,7 @@ fn all_cells_with_masquerade_all() {
 /// All connections to a ClusterIP are masqueraded; external addresses behave as without a detector.
 #[test]
 fn all_cells_with_masquerade_all_and_without_a_detector() {
-    let everybody: Vec<Cell> = WITH_DETECTOR
+    let all_masqueraded: Vec<Cell> = WITH_DETECTOR
         .iter()
         .filter(|cell| cell.2 == "ClusterIP")
         .map(|cell| {
@@ -181,7 +181,7 @@ fn all_cells_with_masquerade_all_and_without_a_detector() {
             (cell.0, cell.1, cell.2, what)
         })
         .collect();
-    holds(&["--masquerade-all"], &[&WITHOUT_DETECTOR, &everybody]);
+    holds(&["--masquerade-all"], &[&WITHOUT_DETECTOR, &all_masqueraded]);
 }
 
 /// Other ways to recognise pods, and another masquerade bit: the same 27 cells (§6, §10).

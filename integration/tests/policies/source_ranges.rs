@@ -122,7 +122,7 @@ fn ranges_of_one_family_leave_the_other_open() {
     wait_until_serve(&client[0], vip(Family::V4), &servers, "only IPv6 ranges");
     assert_silence(&client[1], vip(Family::V6), "the IPv6 VIP");
     put(&scene, 1, &ranges(&service, &["198.18.0.0/15", "0.0.0.0/0", "2001:db8:ffff::/48"]), &endpoints);
-    assert_all_serve(&client[0], vip(Family::V4), &servers, "everybody is in a range");
+    assert_all_serve(&client[0], vip(Family::V4), &servers, "every client is in a range");
     assert_silence(&client[1], vip(Family::V6), "another network");
 }
 

@@ -23,15 +23,15 @@ pub struct Tracker {
     /// Number of elements of each set.
     counts: PerSet<u32>,
     /// The changes since the last [`Tracker::take_changes`]; `None` until changes are tracked.
-    changes: Option<Changes>,
+    changes: Option<ElementChanges>,
 }
 
 /// The family, set and key of an element.
 pub type ElementKey = (Family, SetName, Concat);
 
-/// Changes: each element before and after, and classes that came into use or fell out of use.
+/// ElementChanges: each element before and after, and classes that came into use or fell out of use.
 #[derive(Clone, Debug, Default)]
-pub struct Changes {
+pub struct ElementChanges {
     elements: HashMap<ElementKey, (Option<Element>, Option<Element>)>,
     classes: HashMap<(Family, Class), bool>,
 }

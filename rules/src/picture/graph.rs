@@ -164,7 +164,7 @@ fn port(parts: &mut Vec<Part>, id: &str, service: &str, port: &Port) {
                 let stroke: fn(Mark, Place) -> Stroke =
                     if line.terminates { Stroke::Ends } else { Stroke::Serves };
                 parts.push(Part::Line(Line {
-                    from: format!("{id}d{}", port.door_of(line.policy)),
+                    from: format!("{id}d{}", port.frontend_of(line.policy)),
                     to: format!("{id}n{n}e{e}"),
                     label: line.both(),
                     stroke: stroke(pod.mark, node.place),

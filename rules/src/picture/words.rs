@@ -200,7 +200,7 @@ impl Frontend {
 
 impl Port {
     /// The innermost frontend with this policy: where the lines to its endpoints begin.
-    pub(super) fn door_of(&self, policy: &str) -> usize {
+    pub(super) fn frontend_of(&self, policy: &str) -> usize {
         self.frontends.iter().rposition(|frontend| frontend.policy == policy).unwrap_or(0)
     }
 

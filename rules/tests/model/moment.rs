@@ -220,7 +220,7 @@ impl Node {
     }
 
     /// Passes the current cluster to the state, as a source would.
-    fn tell(&mut self, before: &Cluster) {
+    fn note(&mut self, before: &Cluster) {
         let cluster = &self.cluster;
         for service in &before.services {
             if cluster.services.iter().all(|kept| kept.name != service.name) {
@@ -250,7 +250,7 @@ impl Node {
         let mut packets: Vec<Packet> = step.packets.iter().map(|draft| draft.packet(&before)).collect();
         packets.extend(step.packets.iter().map(|draft| draft.packet(&self.cluster)));
         packets.dedup();
-        self.tell(&before);
+        self.note(&before);
         self.updates += 1;
         let steps = self.compiler.update(&mut self.state).steps;
         let (new, new_host) = (self.compiler.ruleset(), self.host());

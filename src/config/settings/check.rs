@@ -7,7 +7,7 @@ use portolan_rules::{ruleset::Family, selection::node_port_addresses::localhost}
 
 use super::{
     node::{Settings, invalid, is_label, refuse, socket_path},
-    run::{ApiSettings, ConntrackSettings, LoggingSettings, RunSettings, SyncSettings, Wish},
+    run::{ApiSettings, ConntrackSettings, LoggingSettings, Requested, RunSettings, SyncSettings},
 };
 use crate::config::{
     Error, Options, Origin, Place,
@@ -154,8 +154,8 @@ fn listener(origin: &Origin, row: &Row, given: &Options, all: &Options) -> Resul
     }
 }
 
-fn wish<T: TryFrom<i64> + Default>(all: &Options, row: &Row) -> Wish<T> {
-    Wish { value: all.number(row), is_explicit: !all.is_default(row) }
+fn wish<T: TryFrom<i64> + Default>(all: &Options, row: &Row) -> Requested<T> {
+    Requested { value: all.number(row), is_explicit: !all.is_default(row) }
 }
 
 fn conntrack(all: &Options, origin: &Origin) -> Result<ConntrackSettings, Error> {
@@ -168,7 +168,7 @@ fn conntrack(all: &Options, origin: &Origin) -> Result<ConntrackSettings, Error>
         }
         // The kernel counts in seconds. A part of a second is rounded up, since 0 leaves the kernel's value alone.
         let value = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-        Ok(Wish { value, is_explicit: !all.is_default(row) })
+        Ok(Requested { value, is_explicit: !all.is_default(row) })
     };
     Ok(ConntrackSettings {
         max_per_core: wish(all, &options::CONNTRACK_MAX_PER_CORE),

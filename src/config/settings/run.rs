@@ -29,7 +29,7 @@ pub struct RunSettings {
     /// Limits and timeouts of connection tracking (`conntrack`).
     pub conntrack: ConntrackSettings,
     /// Score of this process for the out-of-memory killer, -1000 to 1000 (`oomScoreAdj`).
-    pub oom_score_adj: Wish<i32>,
+    pub oom_score_adj: Requested<i32>,
     /// How to log (`logging`).
     pub logging: LoggingSettings,
     /// Where the settings come from.
@@ -87,7 +87,7 @@ pub struct ApiSettings {
 
 /// A value to set outside this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish<T> {
+pub struct Requested<T> {
     /// The value.
     pub value: T,
     /// Whether the value was requested, rather than being the default. Only if it was requested is it an error that it
@@ -100,19 +100,19 @@ pub struct Wish<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConntrackSettings {
     /// Connections to track for each CPU (`maxPerCore`).
-    pub max_per_core: Wish<u32>,
+    pub max_per_core: Requested<u32>,
     /// The least number of connections to track (`min`).
-    pub min: Wish<u32>,
+    pub min: Requested<u32>,
     /// `tcp_timeout_established`.
-    pub tcp_established: Wish<u64>,
+    pub tcp_established: Requested<u64>,
     /// `tcp_timeout_close_wait`.
-    pub tcp_close_wait: Wish<u64>,
+    pub tcp_close_wait: Requested<u64>,
     /// `tcp_be_liberal`; false leaves it alone.
     pub tcp_be_liberal: bool,
     /// `udp_timeout`.
-    pub udp: Wish<u64>,
+    pub udp: Requested<u64>,
     /// `udp_timeout_stream`.
-    pub udp_stream: Wish<u64>,
+    pub udp_stream: Requested<u64>,
 }
 
 /// How to log.

@@ -9,7 +9,7 @@ use crate::picture::{
 };
 
 /// Where the frontends end, the nodes begin, and how wide these are.
-const DOORS_END: usize = 420;
+const FRONTENDS_END: usize = 420;
 const NODES_START: usize = 568;
 const NODE_WIDTH: usize = WIDTH - MARGIN - NODES_START;
 /// How far a frontend is inset from the one around it.
@@ -109,7 +109,7 @@ fn head(frontend: &Frontend) -> usize {
 
 fn frontend(frontend: &Frontend, depth: usize, y: usize, bottom: usize) -> Markup {
     let x = MARGIN + depth * INSET;
-    let width = DOORS_END - x - depth * INSET;
+    let width = FRONTENDS_END - x - depth * INSET;
     let bad = if frontend.is_open() { "" } else { " bad" };
     let left = x + 10;
     let letters = (width - 20) / MONO;
@@ -260,20 +260,20 @@ fn lines(port: &Port, target: &Target<'_>) -> Markup {
 
 /// Where the lines of a policy begin: at the edge of the innermost frontend with this policy.
 fn start(port: &Port, policy: &str) -> usize {
-    let depth = port.door_of(policy);
-    DOORS_END - depth * INSET
+    let depth = port.frontend_of(policy);
+    FRONTENDS_END - depth * INSET
 }
 
 /// The line that ends at this node, for frontends that lead to no endpoint.
 fn broken(port: &Port, target: &Target<'_>) -> Markup {
     let Some((depth, frontend, word)) = port.broken() else { return html! {} };
-    let from = DOORS_END - depth * INSET;
+    let from = FRONTENDS_END - depth * INSET;
     let sentence = format!("{}: {}", frontend.kind, frontend.answers);
     arrow(from, target.y, NODES_START, "bad", "bad", &format!("✗ {word}"), &sentence)
 }
 
 fn arrow(from: usize, y: usize, to: usize, line: &str, class: &str, label: &str, sentence: &str) -> Markup {
-    let middle = usize::midpoint(DOORS_END, NODES_START);
+    let middle = usize::midpoint(FRONTENDS_END, NODES_START);
     html! {
         (nl()) g {
             title { (sentence) }
