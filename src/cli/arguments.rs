@@ -60,7 +60,7 @@ pub enum Command {
         command: describe::DescribeCommand,
     },
 
-    /// Say what becomes of a connection, and why
+    /// Explain what happens to a connection, and why
     #[command(args_override_self = true, after_help = trace::HELP)]
     Trace(trace::TraceArgs),
 
@@ -84,7 +84,7 @@ pub enum Command {
     #[command(args_override_self = true, after_help = top::HELP)]
     Top(top::TopArgs),
 
-    /// Collect all that helps to find out what is wrong on this node into an archive
+    /// Write an archive for finding out what is wrong on this node
     #[command(args_override_self = true, after_help = bundle::HELP)]
     SupportBundle(bundle::BundleArgs),
 
@@ -96,7 +96,7 @@ pub enum Command {
     #[command(display_name = "portolan", version, args_override_self = true, after_help = run::HELP)]
     Run(Box<RunArgs>),
 
-    /// Check whether this node could be served, before kube-proxy is replaced; nothing is changed
+    /// Check whether Portolan can serve this node, before it replaces kube-proxy; changes nothing
     #[command(args_override_self = true, after_help = precheck::HELP)]
     Precheck(Box<precheck::PrecheckArgs>),
 
@@ -122,11 +122,11 @@ pub enum Command {
   portolan man run > portolan-run.1
   portolan man describe service")]
     Man {
-        /// Command whose page to print, rather than portolan's own
+        /// Command whose page to print [default: portolan itself]
         command: Vec<String>,
     },
 
-    /// Print the version, the commit, what the kernel can do, and the libraries that are loaded
+    /// Print the version, the commit, the features of the kernel, and the loaded libraries
     #[command(after_help = "Examples:
   portolan version -o json")]
     Version {

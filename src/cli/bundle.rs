@@ -38,9 +38,9 @@ use crate::{
 
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
-Needs root. Addresses and names of Services, endpoints and Nodes are kept; there are no tokens, certificates or Secrets.
+Needs root. The archive has addresses and names of Services, endpoints and Nodes, but no tokens, certificates or Secrets.
 
-Exit status: 0 it is written; what could not be had is named in errors.txt. 2 an error.
+Exit status: 0 the archive is written, and its errors.txt names what could not be collected, 2 an error.
 
 Examples:
   portolan support-bundle
@@ -50,7 +50,7 @@ Examples:
 /// Arguments of `support-bundle`.
 #[derive(Args, Clone, Debug)]
 pub struct BundleArgs {
-    /// The archive, or - for standard output [default: portolan-NODE-TIME.tar.gz here]
+    /// File of the archive, or - for standard output [default: portolan-NODE-TIME.tar.gz in the current directory]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 

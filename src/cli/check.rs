@@ -18,7 +18,7 @@ use super::{arguments::ViewArgs, explain::Scene, output::Ended};
 
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
-Exit status: 0 nothing to fail for, 1 something, 2 an error.
+Exit status: 0 no finding as severe as --fail-on, 1 there is one, 2 an error.
 
 Examples:
   portolan check -f manifests/ --fail-on warning

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The text at the end of the help.
-pub(super) const HELP: &str = "Exit status: 0 the tables are gone or never were, 1 an error.";
+pub(super) const HELP: &str = "Exit status: 0 the tables were removed or did not exist, 1 an error.";
 
 /// Arguments of `cleanup`.
 #[derive(Args, Debug)]

@@ -30,13 +30,13 @@ use places::{Frontend, Places, Source};
 
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
-Servers in Pods and in the host's network of every node are created through the API server, with a Service of every
-kind of frontend, and removed afterwards, also after an error, SIGINT or SIGTERM. Each of them and this process, which must
-run on a node or in a Pod, connect to each frontend: ClusterIP, node port, load balancer address, in both families.
-docker/kustomize/connectivity-test is the same as a Job.
+Creates servers through the API server, in Pods and in the host network of every node, with a Service for every kind of
+frontend, and removes them afterwards, also after an error, SIGINT or SIGTERM. Each server connects to each frontend, and
+so does this process, which must run on a node or in a Pod: ClusterIP, node port, load balancer address, in both families.
+docker/kustomize/connectivity-test runs the same test as a Job.
 
-With SERVICE nothing is created: its endpoints, and those of --source, must be of `portolan connectivity-test --serve`, on one
-port of TCP and UDP.
+With SERVICE nothing is created: the endpoints of SERVICE and of --source must run `portolan connectivity-test --serve`,
+on one port for TCP and UDP.
 
 Exit status: 0 every connection was answered, 1 some were not, 2 an error, 130 and 143 a signal.
 
@@ -49,11 +49,11 @@ Examples:
 /// Arguments of `connectivity-test`.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectivityTestArgs {
-    /// The Service to connect to, NAMESPACE/NAME, rather than one that is created for the test
+    /// Service to connect to, NAMESPACE/NAME, rather than Services created for the test
     #[arg(value_name = "SERVICE", conflicts_with = "serve")]
     pub service: Option<String>,
 
-    /// Answer connections, and connect where a test asks for it, until SIGTERM
+    /// Answer connections, and open connections when a test requests it, until SIGTERM
     #[arg(long)]
     pub serve: bool,
 
@@ -61,11 +61,11 @@ pub struct ConnectivityTestArgs {
     #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
-    /// Image of the servers that are created [default: that of this Pod, or of an agent's]
+    /// Image of the created servers [default: the image of this Pod, or of an agent's Pod]
     #[arg(long, value_name = "IMAGE", conflicts_with_all = ["service", "serve"])]
     pub image: Option<String>,
 
-    /// Namespace in which to create them [default: one that is created for the test]
+    /// Namespace in which to create the servers [default: a namespace created for the test]
     #[arg(short, long, value_name = "NAME", conflicts_with_all = ["service", "serve"])]
     pub namespace: Option<String>,
 
@@ -73,7 +73,7 @@ pub struct ConnectivityTestArgs {
     #[arg(long, conflicts_with_all = ["service", "serve"])]
     pub load_balancer: bool,
 
-    /// How long to wait until they are ready
+    /// How long to wait until everything that was created is ready
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration, conflicts_with_all = ["service", "serve"])]
     pub timeout: Duration,
 
@@ -82,7 +82,7 @@ pub struct ConnectivityTestArgs {
     #[arg(long = "source", value_name = "SERVICE", requires = "service")]
     pub sources: Vec<String>,
 
-    /// Connections of each kind
+    /// Number of connections of each kind
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub attempts: u16,
 

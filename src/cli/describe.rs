@@ -26,7 +26,7 @@ use crate::{kernel::nftables, observe::query::Wanted};
 
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
-Exit status: 0 the Service is there, 1 it is not, 2 an error.
+Exit status: 0 the Service exists, 1 it does not, 2 an error.
 
 Examples:
   portolan describe service shop/web -f manifests/ --node node-1";

@@ -38,8 +38,8 @@ pub struct DiffArgs {
     #[arg(long, value_name = "PATH")]
     pub from: Vec<PathBuf>,
 
-    /// Give Services without a ClusterIP, node port or load balancer address stand-ins, as for `run -f`; between two states
-    /// of manifests they have them anyway
+    /// Use stand-ins for ClusterIPs, node ports and load balancer addresses that Services lack, as `run -f --stand-ins`
+    /// does; a comparison of two states of manifests always does
     #[arg(long, conflicts_with = "no_stand_ins")]
     pub stand_ins: bool,
 
@@ -47,7 +47,8 @@ pub struct DiffArgs {
     #[arg(long)]
     pub draw: bool,
 
-    /// Output format: a line per Service, JSON, a table for a pull request, or a line per object of nft; of a picture, as `draw`
+    /// Output format: a line per Service, JSON, a table for a pull request, or a line per nftables object; for a
+    /// picture, those of `draw`
     #[arg(short, long, value_enum, default_value_t = DiffOutput::Text)]
     pub output: DiffOutput,
 

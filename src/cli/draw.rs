@@ -28,7 +28,7 @@ Examples:
 /// Arguments of `draw`.
 #[derive(Args, Debug)]
 pub struct DrawArgs {
-    /// Services to draw: NAME or NAMESPACE/NAME; all of them without a name
+    /// Services to draw, NAME or NAMESPACE/NAME [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 
@@ -48,9 +48,9 @@ pub struct DrawArgs {
 /// Output format of `draw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DrawOutput {
-    /// Letters, 80 columns wide.
+    /// Text, 80 columns wide.
     Text,
-    /// One SVG file, for light and dark.
+    /// One SVG file, for light and dark mode.
     Svg,
     /// One HTML file with the picture and a table, without a script.
     Html,

@@ -32,7 +32,7 @@ use crate::{
 pub(super) const HELP: &str = "\
 Reads connection tracking of this network namespace, which needs root.
 
-Exit status: 0, 1 there is no such Service, 2 an error.
+Exit status: 0 success, 1 there is no such Service, 2 an error.
 
 Examples:
   portolan flows
@@ -42,7 +42,7 @@ Examples:
 /// Arguments of `flows`.
 #[derive(Args, Clone, Debug)]
 pub struct FlowsArgs {
-    /// Name of a Service, or NAMESPACE/NAME; all without it
+    /// Name of a Service, or NAMESPACE/NAME [default: all Services]
     #[arg(value_name = "SERVICE")]
     pub service: Option<String>,
 

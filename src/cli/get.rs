@@ -29,9 +29,9 @@ use crate::{
 
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
-Without -f and --kubeconfig, the agent that runs on this node is asked.
+Without -f and --kubeconfig, the agent that runs on this node answers.
 
-Exit status: 0, 1 a Service of that name is not there, 2 an error.
+Exit status: 0 success, 1 a named Service does not exist, 2 an error.
 
 Examples:
   portolan get services -A
@@ -58,7 +58,7 @@ pub enum GetCommand {
 /// Arguments of `get services` and `get endpoints`.
 #[derive(Args, Clone, Debug)]
 pub struct GetArgs {
-    /// Names of Services, or NAMESPACE/NAME; all without any
+    /// Names of Services, or NAMESPACE/NAME [default: all Services]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 
@@ -108,7 +108,7 @@ pub enum GetOutput {
     Json,
     /// The same in YAML.
     Yaml,
-    /// Names alone.
+    /// Only names.
     Name,
 }
 

@@ -23,7 +23,7 @@ use crate::{
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Exit status: 0 all input was used, 1 some was not (one line each on stderr). If a path cannot be read or
-nothing could be used of it, nothing is printed: `nft -f -` then changes nothing.
+contains nothing that can be used, nothing is printed, so that `nft -f -` changes nothing.
 
 Examples:
   portolan render -f web.yaml

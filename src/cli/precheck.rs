@@ -26,7 +26,7 @@ use crate::config::{Error, RunFlags, boolean, settings::RunSettings};
 pub(super) const HELP: &str = "\
 Takes the flags and the configuration file of `run`.
 
-Exit status: 0 nothing failed, 1 something failed (with --fail-on warning also: something gave a warning), 2 an error.
+Exit status: 0 no check failed, 1 a check failed (or, with --fail-on warning, gave a warning), 2 an error.
 
 Examples:
   portolan precheck --config /var/lib/kube-proxy/config.conf
@@ -43,7 +43,7 @@ pub struct PrecheckArgs {
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     pub fail_on: FailOn,
 
-    /// Ports that the cluster gives to node ports, as the API server's flag of this name
+    /// Range of the cluster's node ports, as in the API server's flag of this name
     #[arg(long, value_name = "FROM-TO", value_parser = ports, default_value = "30000-32767")]
     pub service_node_port_range: RangeInclusive<u16>,
 
@@ -51,7 +51,7 @@ pub struct PrecheckArgs {
     #[arg(long, value_name = "FILE", value_parser = optional_path())]
     pub config: Option<PathBuf>,
 
-    /// Refuse a configuration file with fields that are unknown or there twice, as `run`
+    /// Refuse a configuration file with unknown or repeated fields, as `run` does
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub strict_config: Option<bool>,
 

@@ -46,7 +46,7 @@ use crate::{
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
 Takes kube-proxy's flags and its configuration file. Without -f, Services and EndpointSlices come from
-the API server. Stays until SIGTERM, which leaves the rules in place. --help lists all flags.
+the API server. Runs until SIGTERM, which leaves the rules in place. --help lists all flags.
 
 Exit status: 0 done, 1 an error, a changed configuration file, or with --once some input was not used.
 
@@ -67,8 +67,8 @@ pub struct RunArgs {
     #[arg(long, requires = "filenames")]
     pub once: bool,
 
-    /// Give Services of manifests without a ClusterIP, node port or load balancer address stand-ins, and workloads Pods, as
-    /// `render` does
+    /// Use stand-ins for ClusterIPs, node ports and load balancer addresses that Services of manifests lack, and for
+    /// the Pods of workloads, as `render` does
     #[arg(long, requires = "filenames")]
     pub stand_ins: bool,
 
@@ -76,11 +76,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub manifests: ManifestArgs,
 
-    /// File with a KubeProxyConfiguration (v1alpha1), as kubeadm writes it; most flags have no effect beside it
+    /// File with a KubeProxyConfiguration (v1alpha1), as kubeadm writes it; with it, most flags have no effect
     #[arg(long, value_name = "FILE", value_parser = optional_path())]
     pub config: Option<PathBuf>,
 
-    /// Refuse a configuration file with fields that are unknown or there twice, rather than warn of them
+    /// Refuse a configuration file with unknown or repeated fields, rather than warn about them
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub strict_config: Option<bool>,
 
@@ -96,7 +96,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub init_only: Option<bool>,
 
-    /// Remove Portolan's tables and exit, as `portolan cleanup`
+    /// Remove Portolan's tables and exit, like `portolan cleanup`
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub cleanup: Option<bool>,
 

@@ -29,12 +29,12 @@ use crate::config::settings::socket_path;
 
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
-Connections are counted by an agent that runs with --endpoint-counters.
+Connections are counted if the agent runs with --endpoint-counters.
 
-Keys: q quits, the arrows select, Enter opens a Service and Esc leaves it, s sorts by the next column and r the other way
-round, / filters by a part of the name.
+Keys: q quits, the arrows select, Enter opens a Service and Esc leaves it, s sorts by the next column, r
+reverses the order, / filters by a part of the name.
 
-Exit status: 0, 2 an error.
+Exit status: 0 the user quit, 2 an error.
 
 Examples:
   portolan top
@@ -52,7 +52,7 @@ pub struct TopArgs {
     #[arg(short, long)]
     pub namespace: Option<String>,
 
-    /// By what Services are sorted
+    /// What to sort Services by
     #[arg(long, value_enum, default_value_t)]
     pub sort: Sort,
 
@@ -65,7 +65,7 @@ pub struct TopArgs {
     pub table_name: String,
 }
 
-/// By what Services are sorted.
+/// What to sort Services by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Sort {
     /// New connections a second, the most first.

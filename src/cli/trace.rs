@@ -25,7 +25,7 @@ use crate::{
 
 /// The text at the end of the help.
 pub(super) const HELP: &str = "\
-Exit status: 0 it reaches an endpoint, 1 it is refused, dropped or left alone, 2 an error.
+Exit status: 0 the connection reaches an endpoint, 1 it is refused, dropped or left alone, 2 an error.
 
 Examples:
   portolan trace outside svc/shop/web:80 -f manifests/ --node node-1
@@ -42,11 +42,11 @@ pub struct TraceArgs {
     /// Where it goes to.
     #[arg(
         value_name = "TO",
-        help = "Where it goes to: svc/NAMESPACE/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], ADDRESS:PORT, or :NODEPORT"
+        help = "Where it goes: svc/NAMESPACE/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], ADDRESS:PORT, or :NODEPORT"
     )]
     pub to: String,
 
-    /// Its protocol
+    /// Protocol of the connection
     #[arg(short, long, value_name = "PROTOCOL", value_parser = protocol, default_value = "tcp")]
     pub protocol: Protocol,
 

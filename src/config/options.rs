@@ -105,23 +105,24 @@ use Effect::{InPlaceOf, Overrides, Used};
 // Columns: name: type, default, field, flags, effect.
 options! {
     "" Run {
-        /// Proxy mode: nftables, the only one there is; beside --config it overrides the mode of the file
+        /// Proxy mode: nftables is the only one; with --config, the flag overrides the file's mode
         MODE: Choice("MODE", &["nftables"]), "nftables", "mode", "--proxy-mode", Overrides;
     }
 
     "API server" Run {
         /// Kubeconfig file [default: the Pod's own credentials]
         KUBECONFIG: Text("FILE"), "", "clientConnection.kubeconfig", "--kubeconfig", Used;
-        /// URL of the API server, in place of the kubeconfig's; without a scheme it is http, or https if the
-        /// kubeconfig's is
+        /// URL of the API server, in place of the kubeconfig's; without a scheme, the scheme is http, or https if the
+        /// kubeconfig's is https
         MASTER: Text("URL"), "", "", "--master", Used;
-        /// Encoding of the objects that are read: application/vnd.kubernetes.protobuf, where the server has it, or
+        /// Encoding of objects from the API server: application/vnd.kubernetes.protobuf, if the server supports it, or
         /// application/json
         CONTENT_TYPE: Text("TYPE"), "application/vnd.kubernetes.protobuf", "clientConnection.contentType", "--kube-api-content-type", Used;
-        /// How often all objects are listed anew, less up to a half, although no change of them was missed; 0 for never
+        /// How often all objects are listed again even if no change was missed, at random up to half the time earlier;
+        /// 0 for never
         RELIST_PERIOD: Duration, "0s", "", "--relist-period", Used;
-        /// Remove the taint with this key from the Node once its Services are programmed, so that no Pod starts before;
-        /// the flag alone means portolan.io/not-ready. It takes the right to patch Nodes
+        /// Remove the taint with this key from the Node once its Services are programmed, so that no Pod starts before
+        /// that; without a value, the key is portolan.io/not-ready. Requires the right to patch Nodes
         REMOVE_TAINT: TextOr("KEY", "portolan.io/not-ready"), "", "", "--remove-taint", Used;
     }
 
@@ -134,11 +135,11 @@ options! {
         HEALTHZ_PORT: Number(0, u16::MAX as i64), "", "", "--healthz-port", Used;
         /// Port of the metrics server if its address has none; 0 for no server. Superseded by --metrics-bind-address
         METRICS_PORT: Number(0, u16::MAX as i64), "", "", "--metrics-port", Used;
-        /// Address that takes the place of the node's primary one of its family, for --nodeport-addresses primary. An
-        /// IPv6 address moves the default listeners to IPv6, too. Nothing is bound to it
+        /// Address to use as the node's primary address of its family, for --nodeport-addresses primary. An IPv6
+        /// address also moves the default listeners to IPv6. Nothing binds to this address
         BIND_ADDRESS: Text("IP"), "0.0.0.0", "bindAddress", "--bind-address", Used;
-        /// Unix socket where commands on this node ask the agent, for root alone [default: /run/portolan/TABLE.sock]; empty
-        /// for none
+        /// Unix socket on which the agent answers commands on this node, for root only [default:
+        /// /run/portolan/TABLE.sock]; empty for none
         SOCKET: Text("PATH"), "", "", "--socket", Used;
         /// Exit if a server cannot bind its address, rather than try again
         BIND_ADDRESS_HARD_FAIL: Boolean, "false", "bindAddressHardFail", "--bind-address-hard-fail", Used;
@@ -147,22 +148,22 @@ options! {
     "Reconciling" Run {
         /// A change that has waited for twice this time makes the agent unhealthy
         SYNC_PERIOD: Period, "30s", "nftables.syncPeriod", "--iptables-sync-period", Used;
-        /// Least time between two reconciles
+        /// Minimum time between two reconciles
         MIN_SYNC_PERIOD: Duration, "0s", "nftables.minSyncPeriod", "--iptables-min-sync-period", Used;
-        /// How often all rules are compared with the kernel's, although no change of them is known
+        /// How often all rules are compared with the kernel's, even if no change is known
         FULL_SYNC_PERIOD: Period, "1h", "", "--full-sync-period", Used;
         /// Own the tables, so that no other process can change or flush them (Linux 6.9 and later)
         TABLE_OWNER: Boolean, "false", "", "--table-owner", Used;
-        /// In place of nftables.syncPeriod if the file leaves that at zero and does not ask for nftables
+        /// Used in place of nftables.syncPeriod if the file leaves that at zero and its mode is not nftables
         IPTABLES_SYNC_PERIOD: Period, "", "iptables.syncPeriod", "", InPlaceOf(&SYNC_PERIOD, &["30s"]);
-        /// In place of nftables.minSyncPeriod, likewise
+        /// Used in place of nftables.minSyncPeriod under the same conditions
         IPTABLES_MIN_SYNC_PERIOD: Duration, "", "iptables.minSyncPeriod", "", InPlaceOf(&MIN_SYNC_PERIOD, &["1s"]);
     }
 
     "Connection tracking" Run {
-        /// Connections to track for each CPU; 0 leaves the kernel's limit alone
+        /// Limit of tracked connections for each CPU; 0 leaves the kernel's limit alone
         CONNTRACK_MAX_PER_CORE: COUNT, "32768", "conntrack.maxPerCore", "--conntrack-max-per-core", Used;
-        /// Connections to track at least, however few CPUs there are
+        /// Minimum limit of tracked connections, however few CPUs there are
         CONNTRACK_MIN: COUNT, "131072", "conntrack.min", "--conntrack-min", Used;
         /// Idle time of an established TCP connection; 0 leaves the kernel's alone
         CONNTRACK_TCP_TIMEOUT_ESTABLISHED: Duration, "24h", "conntrack.tcpEstablishedTimeout", "--conntrack-tcp-timeout-established", Used;
@@ -181,7 +182,7 @@ options! {
         OOM_SCORE_ADJ: Number(-1000, 1000), "-999", "oomScoreAdj", "--oom-score-adj", Used;
         /// Format of log lines: text (klog's) or json
         LOGGING_FORMAT: Choice("FORMAT", &["text", "json"]), "text", "logging.format", "--logging-format", Overrides;
-        /// Verbosity: 0 to 3 for operators, 4 and more for debugging, 8 and more for what libraries log, too
+        /// Verbosity: 0 to 3 for operators, 4 and more for debugging, 8 and more to include the libraries' logs
         VERBOSITY: Number(0, u32::MAX as i64), "0", "logging.verbosity", "-v --v", Overrides;
     }
 
@@ -191,27 +192,27 @@ options! {
         /// Networks of the cluster's Pods, one for each family, separated by a comma; traffic to a ClusterIP from
         /// elsewhere is masqueraded
         CLUSTER_CIDR: Text("CIDR,…"), "", "clusterCIDR", "--cluster-cidr", Used;
-        /// Networks of this node's addresses that answer node ports; if there are networks alone, a family without any
-        /// answers on every address. Or words: primary, the first address of each family of the Node object, or every
-        /// address if there is no Node; localhost, 127.0.0.1 and ::1, for TCP; all, every address and localhost
+        /// Networks; this node's addresses in them answer node ports. If only networks are given, a family without any
+        /// answers on every address. Or words: primary (the first address of each family in the Node object, or every
+        /// address if there is no Node); localhost (127.0.0.1 and ::1, for TCP); all (every address and localhost)
         NODEPORT_ADDRESSES: List("CIDR,…"), "primary", "nodePortAddresses", "--nodeport-addresses", Used;
         /// How connections of Pods are recognised: ClusterCIDR, NodeCIDR (of the Node object), BridgeInterface or
         /// InterfaceNamePrefix
         DETECT_LOCAL_MODE: Choice("MODE", &["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]), "ClusterCIDR", "detectLocalMode", "--detect-local-mode", Used;
         /// Bridge of this node's Pods, for BridgeInterface
         POD_BRIDGE_INTERFACE: Text("NAME"), "", "detectLocal.bridgeInterface", "--pod-bridge-interface", Used;
-        /// Beginning of the names of the interfaces of Pods, for InterfaceNamePrefix
+        /// Prefix of the names of Pods' interfaces, for InterfaceNamePrefix
         POD_INTERFACE_NAME_PREFIX: Text("PREFIX"), "", "detectLocal.interfaceNamePrefix", "--pod-interface-name-prefix", Used;
-        /// Networks of ClusterIPs besides those of ServiceCIDR objects; packets to an address in them that no Service
-        /// has are dropped
+        /// Networks of ClusterIPs, besides those of ServiceCIDR objects; packets to addresses in them that belong to no
+        /// Service are dropped
         SERVICE_CLUSTER_IP_RANGE: Text("CIDR,…"), "", "", "--service-cluster-ip-range", Used;
         /// Bit of the packet mark, 0 to 31, that asks for masquerading
         MASQUERADE_BIT: Number(0, 31), "14", "nftables.masqueradeBit", "--masquerade-bit --iptables-masquerade-bit", Used;
         /// Masquerade all traffic to ClusterIPs
         MASQUERADE_ALL: Boolean, "false", "nftables.masqueradeAll", "--masquerade-all", Used;
-        /// In place of nftables.masqueradeBit if the file leaves that out and does not ask for nftables
+        /// Used in place of nftables.masqueradeBit if the file leaves that out and its mode is not nftables
         IPTABLES_MASQUERADE_BIT: Number(0, 31), "", "iptables.masqueradeBit", "", InPlaceOf(&MASQUERADE_BIT, &["14"]);
-        /// In place of nftables.masqueradeAll, likewise
+        /// Used in place of nftables.masqueradeAll under the same conditions
         IPTABLES_MASQUERADE_ALL: Boolean, "", "iptables.masqueradeAll", "", InPlaceOf(&MASQUERADE_ALL, &[]);
         /// Count the new connections of each endpoint in the kernel; `run` shows them as metrics
         ENDPOINT_COUNTERS: Boolean, "false", "", "--endpoint-counters", Used;
@@ -249,7 +250,7 @@ const COUNT: Kind = Number(0, i32::MAX as i64);
 const IPVS: &str = "there is no ipvs mode";
 const CONTENT: &str = "`contentType` decides";
 const OLD: &str = "earlier versions of kube-proxy had it";
-const REQUESTS: &str = "there are a handful of requests in all";
+const REQUESTS: &str = "only a handful of requests are made";
 const UNBUFFERED: &str = "log lines are not buffered";
 const WINDOWS: &str = "it is for Windows";
 
@@ -257,18 +258,18 @@ const WINDOWS: &str = "it is for Windows";
 #[rustfmt::skip]
 static WITHOUT_EFFECT: &[Row] = &[
     none("configSyncPeriod", "--config-sync-period", Period, "objects are watched", &["15m"], "How often kube-proxy lists all objects again"),
-    none("featureGates", "--feature-gates", Gates, "the gates are kube-proxy's", &[], "Experiments of kube-proxy"),
-    none("iptables.localhostNodePorts", "--iptables-localhost-nodeports", Boolean, "`localhost` among the nodePortAddresses asks for it", &["true"], "Whether node ports answer on loopback addresses"),
+    none("featureGates", "--feature-gates", Gates, "the gates are kube-proxy's", &[], "Experimental features of kube-proxy"),
+    none("iptables.localhostNodePorts", "--iptables-localhost-nodeports", Boolean, "use `localhost` in nodePortAddresses instead", &["true"], "Whether node ports answer on loopback addresses"),
     none("iptables.snatNodeInternalIP", "", Boolean, "there is no iptables mode", &[], "Masquerading of node addresses"),
     none("ipvs.excludeCIDRs", "--ipvs-exclude-cidrs", List("CIDR,…"), IPVS, &[], "Networks that ipvs leaves alone"),
-    none("ipvs.minSyncPeriod", "--ipvs-min-sync-period", Duration, IPVS, &["1s"], "Least time between two reconciles of ipvs"),
+    none("ipvs.minSyncPeriod", "--ipvs-min-sync-period", Duration, IPVS, &["1s"], "Minimum time between two reconciles of ipvs"),
     none("ipvs.scheduler", "--ipvs-scheduler", Text("NAME"), IPVS, &[], "Scheduler of ipvs"),
     none("ipvs.strictARP", "--ipvs-strict-arp", Boolean, IPVS, &[], "ARP settings for ipvs"),
     none("ipvs.syncPeriod", "--ipvs-sync-period", Duration, IPVS, &["30s"], "Time between reconciles of ipvs"),
     none("ipvs.tcpTimeout", "--ipvs-tcp-timeout", Duration, IPVS, &[], "Idle time of TCP connections in ipvs"),
     none("ipvs.tcpFinTimeout", "--ipvs-tcpfin-timeout", Duration, IPVS, &[], "Idle time of TCP connections in ipvs after a FIN"),
     none("ipvs.udpTimeout", "--ipvs-udp-timeout", Duration, IPVS, &[], "Idle time of UDP flows in ipvs"),
-    none("clientConnection.burst", "--kube-api-burst", COUNT, REQUESTS, &["10"], "Requests to the API server at once"),
+    none("clientConnection.burst", "--kube-api-burst", COUNT, REQUESTS, &["10"], "Burst of requests to the API server"),
     none("clientConnection.acceptContentTypes", "", Text(""), CONTENT, &[], "Media types that the API server may answer with"),
     none("clientConnection.qps", "--kube-api-qps", Float, REQUESTS, &["5.0"], "Requests to the API server each second"),
     none("logging.flushFrequency", "--log-flush-frequency", Nanoseconds, UNBUFFERED, &["5s", "5000000000"], "How often buffered log lines are written"),
@@ -279,12 +280,12 @@ static WITHOUT_EFFECT: &[Row] = &[
     none("enableProfiling", "--profiling", Boolean, "there is no Go profiler", &[], "Go's profiler"),
     none("portRange", "--proxy-port-range", Text("FROM-TO"), OLD, &[], "Ports of the userspace mode"),
     none("showHiddenMetricsForVersion", "--show-hidden-metrics-for-version", Text("VERSION"), "no metrics are hidden", &[], "Show metrics that this version of kube-proxy hides"),
-    none("logging.vmodule", "--vmodule", Vmodule, "verbosity holds for all source files", &[], "Verbosity of single source files"),
+    none("logging.vmodule", "--vmodule", Vmodule, "verbosity applies to all source files", &[], "Verbosity of individual source files"),
     none("conntrack.max", "", COUNT, OLD, &[], "Limit of tracked connections"),
     none("resourceContainer", "", Text(""), OLD, &["/kube-proxy"], "Container to run in"),
     none("udpIdleTimeout", "", Duration, OLD, &["250ms"], "Idle time of UDP flows in the userspace mode"),
-    none("windowsRunAsService", "", Boolean, WINDOWS, &[], "Run as a service of Windows"),
-    none("winkernel.networkName", "", Text(""), WINDOWS, &[], "Network of Windows"),
+    none("windowsRunAsService", "", Boolean, WINDOWS, &[], "Run as a Windows service"),
+    none("winkernel.networkName", "", Text(""), WINDOWS, &[], "Name of the network on Windows"),
     none("winkernel.sourceVip", "", Text(""), WINDOWS, &[], "Source address on Windows"),
     none("winkernel.enableDSR", "", Boolean, WINDOWS, &[], "Direct server return on Windows"),
     none("winkernel.rootHnsEndpointName", "", Text(""), WINDOWS, &[], "Endpoint name on Windows"),

@@ -225,11 +225,11 @@ rows! {
     Self::OtherNodeHinted { .. } => "other-node-hinted", Info, "endpoints[].hints.forNodes",
         "expected with trafficDistribution PreferSameNode; this node has an endpoint of its own";
     Self::NotOnThisNode { .. } => "not-on-this-node", Warning, "endpoints[].nodeName",
-        "set the policy to Cluster, or run a Pod on every node that clients come to";
+        "set the policy to Cluster, or run a Pod on every node that clients connect to";
     Self::ServiceAddress { .. } => "service-address", Error, "endpoints[].addresses",
         "list Pods' addresses, not a Service's";
     Self::NoSuchPort { .. } => "no-such-port", Error, "spec.ports[].name",
-        "give the port of the slice and that of the Service the same name";
+        "give the port of the slice and the port of the Service the same name";
     Self::NoEndpointOfFamily { .. } => "no-endpoint-of-family", Error, "spec.ipFamilies",
         "give the Pods addresses of this family, or remove it from spec.ipFamilies";
     Self::NoEndpoints => "no-endpoints", Error, "spec.selector",
@@ -237,17 +237,17 @@ rows! {
     Self::SelectorMatchesNothing { .. } => "selector-matches-nothing", Error, "spec.selector",
         "compare spec.selector with the labels of the Pods";
     Self::NoContainerPort { .. } => "no-container-port", Error, "spec.ports[].targetPort",
-        "name a container's port like spec.ports[].targetPort, or give its number";
+        "give a container's port the name in spec.ports[].targetPort, or use its number there";
     Self::HeldBy { .. } => "frontend-held-by", Error, "spec.ports[]",
         "give one of the Services another address or port";
     Self::RepeatedPort => "repeated-port", Error, "spec.ports[]",
-        "give each port of the Service a number of its own";
+        "give each port of the Service a different number";
     Self::OthersClusterIp { .. } => "others-cluster-ip", Error, "spec.externalIPs",
         "remove the address from the Service";
     Self::NoLoadBalancerAddress => "no-load-balancer-address", Warning, "status.loadBalancer.ingress",
-        "see whether a load balancer controller runs, and its Events";
+        "check whether a load balancer controller runs, and read its Events";
     Self::Quarantined => "quarantined", Error, "metadata.name",
-        "see the log of the agent for what the kernel refused";
+        "see the agent's log for the kernel's error";
     Self::DroppedHere { internal: false } => "dropped-here", Info, "spec.externalTrafficPolicy",
         "send clients to nodes with an endpoint, or set the policy to Cluster";
     Self::DroppedHere { internal: true } => "dropped-here", Warning, "spec.internalTrafficPolicy",
@@ -265,9 +265,9 @@ rows! {
     Self::ClusterIpOutOfRange { .. } => "cluster-ip-out-of-range", Warning, "spec.clusterIPs",
         "choose an address in a ServiceCIDR, or leave the choice to the API server";
     Self::IgnoredField { .. } => "ignored-field", Warning, "spec",
-        "correct the manifest: this field has no effect as it is";
+        "correct the manifest: as written, this field has no effect";
     Self::UnusableObject { .. } => "unusable-object", Error, "spec",
-        "correct the manifest: the Service is left out as a whole";
+        "correct the manifest: the whole Service is left out";
 }
 
 /// The sentence.
@@ -299,7 +299,7 @@ impl fmt::Display for Reason {
             }
             Self::NodePortOutOfRange { port } => {
                 let (from, to) = (NODE_PORTS.start(), NODE_PORTS.end());
-                write!(f, "node port {port} is not from {from} to {to}, as an API server allows by default")
+                write!(f, "node port {port} is outside the default range of API servers, {from} to {to}")
             }
             Self::ClusterIpOutOfRange { address } => write!(f, "ClusterIP {address} is not in a ServiceCIDR"),
             Self::IgnoredField { message } | Self::UnusableObject { message } => f.write_str(message),
@@ -317,7 +317,7 @@ impl fmt::Display for Reason {
             Self::RepeatedPort => f.write_str("an earlier port of this Service has this frontend"),
             Self::OthersClusterIp { address, owner } => write!(f, "{address} is the ClusterIP of Service {owner}"),
             Self::NoLoadBalancerAddress => f.write_str("the load balancer has no address yet"),
-            Self::Quarantined => f.write_str("the kernel refused this Service, and it is not programmed"),
+            Self::Quarantined => f.write_str("the kernel refused this Service, so it is not programmed"),
             Self::DroppedHere { internal } => {
                 let from = if *internal { "" } else { " from outside" };
                 write!(f, "this node has no endpoint and the policy is Local: connections{from} are dropped here")
@@ -326,11 +326,11 @@ impl fmt::Display for Reason {
                 f.write_str("policy Local without healthCheckNodePort: a load balancer cannot see which nodes have endpoints")
             }
             Self::SourceRangesOfOneFamily { address } => {
-                write!(f, "no range is of the family of {address}: it admits no client")
+                write!(f, "no range has the family of {address}, so this address admits no client")
             }
             Self::IncompleteHints { missing } => {
                 let (endpoints, have) = if *missing == 1 { ("endpoint", "has") } else { ("endpoints", "have") };
-                write!(f, "{missing} ready {endpoints} {have} no topology hints, so that hints are ignored")
+                write!(f, "{missing} ready {endpoints} {have} no topology hints, so all hints are ignored")
             }
         }
     }

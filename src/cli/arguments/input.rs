@@ -14,11 +14,11 @@ pub struct SourceArgs {
     #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
     pub filenames: Vec<PathBuf>,
 
-    /// List the cluster of this kubeconfig in place of manifests
+    /// Read the objects from the cluster of this kubeconfig, not from manifests
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// The context of the kubeconfig, rather than its current one
+    /// Context of the kubeconfig to use [default: its current context]
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
@@ -30,8 +30,8 @@ pub struct SourceArgs {
     #[arg(short = 'R', long)]
     pub recursive: bool,
 
-    /// Make nothing up: leave out Services without a ClusterIP, and Pods that are only a template. Otherwise what a
-    /// cluster would assign has stand-ins, which the output marks
+    /// Use no stand-ins: leave out Services without a ClusterIP, and Pods that exist only as a template. Without this
+    /// flag, stand-ins replace what a cluster would assign, and the output marks them
     #[arg(long)]
     pub no_stand_ins: bool,
 
@@ -39,7 +39,7 @@ pub struct SourceArgs {
     #[arg(long)]
     pub host_addresses: bool,
 
-    /// File with a KubeProxyConfiguration, as `run` takes it: its settings are those of the rules
+    /// File with a KubeProxyConfiguration, as `run` takes it; the rules use its settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -90,11 +90,11 @@ impl InputArgs {
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ManifestArgs {
     /// Accept input without objects as "no Services": an empty file or standard input, a directory without manifests;
-    /// otherwise these are errors, and change nothing
+    /// without this flag, these are errors and change nothing
     #[arg(long)]
     pub allow_empty: bool,
 
-    /// Read no file of more bytes than that, with an optional Ki, Mi or Gi [default: 1Gi]
+    /// Maximum size of a file in bytes, or with the suffix Ki, Mi or Gi [default: 1Gi]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_file_size: Option<u64>,
 }
@@ -102,7 +102,7 @@ pub struct ManifestArgs {
 /// How much to log.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct LoggingArgs {
-    /// Verbosity: 0 to 3 what an operator cares about, 4 and more for debugging; 1 without LEVEL
+    /// Verbosity: 0 to 3 for operators, 4 and more for debugging; 1 without LEVEL
     #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
     pub verbosity: u8,
 }

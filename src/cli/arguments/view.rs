@@ -10,12 +10,12 @@ use super::SourceArgs;
 /// here.
 #[derive(Args, Clone, Debug)]
 pub struct ViewArgs {
-    /// Answer as this node would, rather than the one that the command runs on
+    /// Give the view of this node, rather than of the node that the command runs on
     #[arg(long, value_name = "NAME", conflicts_with = "hostname-override")]
     pub node: Option<String>,
 
-    /// The socket of the agent, which is asked where neither manifests nor a cluster are named
-    /// [default: /run/portolan/TABLE.sock]
+    /// Socket of the agent, which is asked if neither manifests nor a cluster is given [default:
+    /// /run/portolan/TABLE.sock]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["filenames", "kubeconfig", "context", "node"])]
     pub socket: Option<PathBuf>,
 

@@ -36,17 +36,17 @@ metrics! {
         services: IntCounterVec("namespace", "service", "port") = "service_connections_total",
             "Number of new connections to a port of a Service, however addressed.";
         services_dropped: IntGauge() = "service_series_dropped",
-            "Number of ports of Services that are too many to have a series of connections.";
+            "Number of Service ports that get no series of connections because there are too many.";
         endpoints: IntCounterVec("namespace", "service", "port", "endpoint") = "endpoint_connections_total",
             "Number of new connections to a port of a Service that were sent to this endpoint.";
         endpoints_dropped: IntGauge() = "endpoint_series_dropped",
-            "Number of endpoints that are too many to have a series of connections.";
+            "Number of endpoints that get no series of connections because there are too many.";
         refused: IntCounterVec("namespace", "service", "port") = "service_refused_connections_total",
-            "Number of attempts to connect to a port of a Service that were refused or dropped, since it had no endpoints.";
+            "Number of attempts to connect to a port of a Service that were refused or dropped because it had no endpoints.";
         refused_dropped: IntGauge() = "service_refused_series_dropped",
-            "Number of ports of Services that are too many to have a series of refused connections.";
+            "Number of Service ports that get no series of refused connections because there are too many.";
         readable: IntGauge() = "endpoint_counters_readable",
-            "1 if connections are counted; 0 if the kernel's counters cannot be read, or are too many.";
+            "1 if connections are counted; 0 if the kernel's counters cannot be read, or there are too many of them.";
     }
 }
 

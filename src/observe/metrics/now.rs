@@ -10,14 +10,14 @@ metrics! {
         age: IntGaugeVec("kind") = "newest_data_age_seconds",
             "Time since the API server last sent something about objects of a kind.";
         waiting: IntGauge() = "oldest_pending_change_age_seconds",
-            "Time that the oldest change has waited that is not in the kernel.";
+            "Age of the oldest change that is not yet in the kernel.";
         contested: IntGauge() = "tables_contested",
-            "1 while another process changes the tables again and again, so that repairs wait.";
+            "1 while another process keeps changing the tables, so that repairs are delayed.";
         tracked: IntGauge() = "conntrack_entries", "Number of connections that the kernel tracks.";
-        tracked_limit: IntGauge() = "conntrack_limit", "Number of connections that the kernel tracks at most.";
+        tracked_limit: IntGauge() = "conntrack_limit", "Maximum number of connections that the kernel tracks.";
         node_eligible: IntGauge() = "node_eligible", "1 if load balancers may send traffic to this node.";
         ready: IntGauge() = "ready", "1 if the node serves the cluster's Services.";
-        readyz: IntCounterVec("code") = "readyz_total", "Number of answers of /readyz by HTTP status.";
+        readyz: IntCounterVec("code") = "readyz_total", "Number of responses of /readyz by HTTP status.";
     }
 }
 

@@ -17,21 +17,21 @@ metrics! {
         stage_duration: HistogramVec("stage") in from_10_us = "reconcile_stage_duration_seconds",
             "Time that each stage of a reconcile took: dump, compile, encode, kernel.";
         reconciles: IntCounterVec("cause", "outcome") = "reconciles_total",
-            "Number of reconciles by what caused them and by outcome.";
+            "Number of reconciles by cause and outcome.";
         transactions: IntCounter() = "transactions_total", "Number of transactions that the kernel committed.";
         failed_transactions: IntCounter() = "failed_transactions_total",
             "Number of transactions that the kernel refused, or whose outcome is not known.";
         operations: IntCounterVec("ip_family") = "operations_total", "Number of operations committed.";
         messages: IntCounter() = "netlink_messages_total", "Number of netlink messages committed.";
-        bytes: IntCounter() = "committed_bytes_total", "Length of the transactions that the kernel committed.";
+        bytes: IntCounter() = "committed_bytes_total", "Number of bytes in the transactions that the kernel committed.";
         full_comparisons: IntCounter() = "full_comparisons_total",
             "Number of full comparisons with the kernel.";
         full_comparison_duration: Histogram() in from_10_us = "full_comparison_duration_seconds",
-            "Time of reconciles with a full comparison.";
+            "Duration of reconciles with a full comparison.";
         repairs: IntCounter() = "drift_repairs_total",
             "Number of repairs of changes that another process made to the tables.";
         repair_operations: IntCounter() = "drift_repair_operations_total",
-            "Number of operations of these repairs.";
+            "Number of operations in repairs of changes that another process made to the tables.";
         quarantined: IntGauge() = "quarantined_services", "Number of Services that the kernel refuses.";
         quarantines: IntCounter() = "quarantines_total",
             "Number of times that a Service was found to be refused by the kernel.";
@@ -39,14 +39,14 @@ metrics! {
             "Number of problems found with Services.";
         elements: IntGaugeVec("ip_family", "set") = "set_elements", "Number of elements of a set or map.";
         sizes: IntGaugeVec("ip_family", "set") = "set_size",
-            "Number of elements that a set or map is declared for.";
+            "Declared size of a set or map, in elements.";
         classes: IntGaugeVec("ip_family") = "classes", "Number of classes of frontends.";
         conntrack_deletions: IntCounterVec("ip_family") = "conntrack_deletions_total",
             "Number of stale flows that were deleted.";
         conntrack_deletions_by_protocol: IntCounterVec("protocol") = "conntrack_deletions_by_protocol_total",
-            "Number of stale flows that were deleted, by protocol; of TCP, connections that were never answered.";
+            "Number of stale flows that were deleted, by protocol; for TCP, only connections that were never answered.";
         conntrack_pending: IntGauge() = "conntrack_pending",
-            "1 while the search for stale flows failed and is to be retried.";
+            "1 if the search for stale flows failed and will be retried.";
     }
 }
 
