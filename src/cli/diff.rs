@@ -39,7 +39,7 @@ pub struct DiffArgs {
     pub from: Vec<PathBuf>,
 
     /// Use stand-ins for ClusterIPs, node ports and load balancer addresses that Services lack, as `run -f --stand-ins`
-    /// does; a comparison of two states of manifests always does
+    /// does; a comparison of two states of manifests does so by default
     #[arg(long, conflicts_with = "no_stand_ins")]
     pub stand_ins: bool,
 

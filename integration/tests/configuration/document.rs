@@ -16,18 +16,19 @@ const INTRODUCTION: &str = "# Configuration
 document`. -->
 
 `portolan run` takes kube-proxy's flags and its configuration file, a `KubeProxyConfiguration` \
-(`kubeproxy.config.k8s.io/v1alpha1`) in YAML or JSON. `--config` takes the file alone, among other documents, as kubeadm \
-has it, or in a `ConfigMap` (`config.conf` or `config`).
+(`kubeproxy.config.k8s.io/v1alpha1`) in YAML or JSON. `--config` takes a file with this document alone, with other \
+documents, as kubeadm has it, or in a `ConfigMap` (`config.conf` or `config`).
 
-- Beside `--config` the file decides. Only flags marked **overrides** and flags without a field count; the others are \
-named in one warning.
-- A field that is unknown, misplaced or there twice gives a warning with its line and the nearest name, and is ignored, \
-as by kube-proxy. `--strict-config` makes it an error.
-- `--show-config` prints the configuration as it would be in effect, and the warnings that `run` would log.
+- With `--config`, the file decides. Of the flags, only those marked **Overrides** and those without a field have an \
+effect; one warning names the others.
+- An unknown, misplaced or repeated field gives a warning with its line and the nearest name, and is ignored, as by \
+kube-proxy. `--strict-config` makes it an error.
+- `--show-config` prints the configuration that would be in effect, and the warnings that `run` would log.
 - A field that is absent, null or empty has its default.
-- If the file changes, the agent logs which fields did and exits, so that its supervisor restarts it.
-- Names of flags may have underscores for dashes. A boolean flag alone means true, and takes another value after `=`. A \
-list is separated by commas, and its flag may be repeated. Durations are Go's, such as `30s` or `1h30m`.
+- If the file changes, the agent logs which fields changed and exits, so that its supervisor restarts it.
+- Names of flags may have underscores in place of dashes. A boolean flag without a value means true; another value \
+follows `=`. A list is separated by commas, and its flag may be repeated. Durations have Go's format, such as `30s` or \
+`1h30m`.
 ";
 
 /// Escapes text for a cell of a table.
@@ -68,8 +69,8 @@ fn document() -> String {
         let _ = writeln!(text, "| {flags} | {field} | {default} | {}.{overrides} |", cell(row.help));
     }
     text.push_str(
-        "\n## Without effect\n\nThese are accepted, since kube-proxy has them. One that is set to something else than zero \
-         or kube-proxy's default is named in a warning.\n\n| Flag | Field | For kube-proxy | Why it has no effect |\n\
+        "\n## Without effect\n\nThese are accepted because kube-proxy has them. A warning names those that are set \
+         to a value other than zero or kube-proxy's default.\n\n| Flag | Field | For kube-proxy | Why it has no effect |\n\
          |---|---|---|---|\n",
     );
     for row in rows() {
@@ -79,8 +80,8 @@ fn document() -> String {
         }
     }
     text.push_str(
-        "\n## Arguments of `portolan run`\n\nThese say what to do, and are no part of the configuration.\n\n| Flag | Meaning \
-         |\n|---|---|\n",
+        "\n## Arguments of `portolan run`\n\nThese determine what the command does, and are not part of the \
+         configuration.\n\n| Flag | Meaning |\n|---|---|\n",
     );
     let mut command = definition();
     command.build();

@@ -11,9 +11,9 @@ const HEAD: &str = "# Metrics and alerts
 <!-- Generated; `make generate` writes it. -->
 
 The metrics server (`--metrics-bind-address`, 127.0.0.1:10249 by default) answers `/metrics` in Prometheus' text format.
-kube-proxy's metrics are there under their names, so that its dashboards and alerts go on working; those that begin with
-`portolan_` are Portolan's own, and those of connections need `--endpoint-counters`. Beside these there are
-`process_cpu_seconds_total`, `process_resident_memory_bytes` and the like, of the process.
+kube-proxy's metrics have the same names, so that its dashboards and alerts keep working. Metrics that begin with
+`portolan_` are Portolan's own; the metrics of connections need `--endpoint-counters`. In addition, there are metrics of
+the process, such as `process_cpu_seconds_total` and `process_resident_memory_bytes`.
 
 The [chart](../docker/helm/portolan) has a `PodMonitor`, a `PrometheusRule` with the alerts below
 ([alerts.yaml](../docker/helm/portolan/files/alerts.yaml), for a Prometheus without an operator), and a dashboard of all

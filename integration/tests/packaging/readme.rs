@@ -8,10 +8,10 @@ const HEAD: &str = "# Portolan's chart
 
 <!-- Generated from values.yaml; `make generate` writes it. -->
 
-A Kubernetes service proxy in place of kube-proxy: a DaemonSet, its configuration, its rights, and on demand what
-Prometheus and Grafana need. Stop kube-proxy on a node before, or at the same time; the page
-[Replacing kube-proxy](https://github.com/portolan-proxy/portolan/blob/main/docs/replace-kube-proxy.md) says how, and how
-to go back.
+A Kubernetes service proxy in place of kube-proxy: a DaemonSet, its configuration, its rights, and optionally the
+objects that Prometheus and Grafana need. Stop kube-proxy on a node before Portolan starts there, or at the same time;
+the page [Replacing kube-proxy](https://github.com/portolan-proxy/portolan/blob/main/docs/replace-kube-proxy.md)
+explains how, and how to go back.
 
 ```sh
 helm install portolan docker/helm/portolan -n kube-system --set apiServer=https://192.0.2.10:6443 \\
@@ -19,8 +19,8 @@ helm install portolan docker/helm/portolan -n kube-system --set apiServer=https:
 ```
 
 Two values must be set: `apiServer`, and `config.clusterCIDR` or another `config.detectLocalMode`. Values are checked
-against [values.schema.json](values.schema.json), which refuses what is misspelt. The limit of memory is what was measured,
-doubled; for more than 25,000 Services see the page above.
+against [values.schema.json](values.schema.json), which rejects misspelt names. The memory limit is for up to 50,000
+Services; for more, see the page above.
 
 `helm uninstall` ends the agents and leaves their rules on the nodes; `portolan cleanup` removes them.
 
