@@ -70,8 +70,8 @@ fn document() -> String {
     }
     text.push_str(
         "\n## Without effect\n\nThese are accepted because kube-proxy has them. A warning names those that are set \
-         to a value other than zero or kube-proxy's default.\n\n| Flag | Field | For kube-proxy | Why it has no effect |\n\
-         |---|---|---|---|\n",
+         to a value other than zero or kube-proxy's default.\n\n\
+         | Flag | Field | For kube-proxy | Why it has no effect |\n|---|---|---|---|\n",
     );
     for row in rows() {
         if let Effect::None(why, _) = row.effect {
