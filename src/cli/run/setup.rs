@@ -55,7 +55,7 @@ pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>
 fn text(settings: &RunSettings) -> io::Result<String> {
     let flags = settings.flags_beside_file.iter().map(|flag| format!("#   {}\n", flag.escape_debug()));
     let flags: String = flags.collect();
-    let title = "# There are no fields for these flags; give them beside --config:\n";
+    let title = "# These flags have no fields in the file; give them in addition to --config:\n";
     let title = if flags.is_empty() { "" } else { title };
     Ok(format!("{title}{flags}{}", settings.options.to_yaml()?))
 }
