@@ -42,7 +42,7 @@ fn addresses_and_ports_out_of_range_are_found() {
     assert_eq!(answer.code, Some(2), "a Service is left out: {}", answer.stderr);
     for expected in [
         "Service default/web: ClusterIP 10.9.0.5 is not in a ServiceCIDR",
-        "Service default/web: node port 8080 is not from 30000 to 32767",
+        "Service default/web: node port 8080 is outside the default range of API servers, 30000 to 32767",
         "Service default/bad: spec.clusterIP \"10.96.0.300\" is not an IP address",
     ] {
         assert_eq!(answer.stdout.matches(expected).count(), 1, "{expected}: {}", answer.stdout);
