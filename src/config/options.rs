@@ -212,7 +212,7 @@ options! {
         MASQUERADE_ALL: Boolean, "false", "nftables.masqueradeAll", "--masquerade-all", Used;
         /// Used in place of nftables.masqueradeBit if the file leaves that out and its mode is not nftables
         IPTABLES_MASQUERADE_BIT: Number(0, 31), "", "iptables.masqueradeBit", "", InPlaceOf(&MASQUERADE_BIT, &["14"]);
-        /// Used in place of nftables.masqueradeAll under the same conditions
+        /// Used in place of nftables.masqueradeAll if the file leaves that false and its mode is not nftables
         IPTABLES_MASQUERADE_ALL: Boolean, "", "iptables.masqueradeAll", "", InPlaceOf(&MASQUERADE_ALL, &[]);
         /// Count the new connections of each endpoint in the kernel; `run` shows them as metrics
         ENDPOINT_COUNTERS: Boolean, "false", "", "--endpoint-counters", Used;
