@@ -112,8 +112,8 @@ options! {
     "API server" Run {
         /// Kubeconfig file [default: the Pod's own credentials]
         KUBECONFIG: Text("FILE"), "", "clientConnection.kubeconfig", "--kubeconfig", Used;
-        /// URL of the API server, in place of the kubeconfig's; without a scheme, the scheme is http, or https if the
-        /// kubeconfig's is https
+        /// URL of the API server, in place of the kubeconfig's; without a scheme it is http, or https if the kubeconfig's
+        /// cluster has a CA or insecure-skip-tls-verify
         MASTER: Text("URL"), "", "", "--master", Used;
         /// Encoding of objects from the API server: application/vnd.kubernetes.protobuf, if the server supports it, or
         /// application/json
