@@ -29,7 +29,7 @@ pub struct Tracker {
 /// The family, set and key of an element.
 pub type ElementKey = (Family, SetName, Concat);
 
-/// ElementChanges: each element before and after, and classes that came into use or fell out of use.
+/// Changes: each element before and after, and classes that came into use or fell out of use.
 #[derive(Clone, Debug, Default)]
 pub struct ElementChanges {
     elements: HashMap<ElementKey, (Option<Element>, Option<Element>)>,
