@@ -10,6 +10,9 @@
 //! - [`localhost`]: node ports on loopback addresses, which the agent serves itself.
 //! - [`kernel`]: nftables, connection tracking and sysctls.
 //! - [`observe`]: health, metrics, logging and Events, and the servers that show them.
+//!
+//! Several of these use small modules: `watch` notices changes of files, `retry` computes waits between attempts,
+//! `tracked` sends changes of Services to other threads, and `text` formats texts for people.
 
 pub mod agent;
 pub mod api;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+/// How long to wait before retrying to bind an address that is taken, as kube-proxy does.
+pub(crate) const BIND_RETRY: Duration = Duration::from_secs(5);
 /// The wait after the first failure, approximately. It is twice as long after every further failure.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.

@@ -243,7 +243,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
         warn!(error = warning, "The manifests have no Node of this name");
     }
     for object in objects.without_stand_in {
-        warn!(object, "No stand-in is left");
+        warn!(object, "No address or node port is left for a stand-in");
     }
     if !objects.stand_ins.is_empty() {
         let (addresses, ports) = (objects.stand_ins.addresses.len(), objects.stand_ins.node_ports.len());
@@ -254,7 +254,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     }
     let Objects { services, slices, node, service_cidrs, completeness, .. } = objects;
     if let Some(lacking) = settings.node.lacks(node.as_deref().unwrap_or(&Node::default())) {
-        warn!(err = lacking, "Node lacks what the configuration needs");
+        warn!(error = lacking, "Node lacks what the configuration needs");
     }
     info!(services = services.len(), endpoint_slices = slices.len(), "Manifests read");
     agent.apply(services.into_iter().map(|(name, service)| Change::Service(name, Some(service))));
@@ -262,9 +262,7 @@ fn take_over(agent: &mut Agent, settings: &RunSettings, objects: Objects) -> boo
     let changes = vec![Change::Node(node), Change::ServiceCidrs(service_cidrs)];
     agent.update(Update { changes, completeness: Some(completeness), ..Update::default() });
     if !agent.is_ready() {
-        error!(
-            "Nothing is programmed, and the kernel stays as it is: too little is known of what to program"
-        );
+        error!("Nothing is programmed, and the kernel is left unchanged: the input is incomplete");
     } else if completeness == Completeness::Partial {
         warn!("Until all manifests can be used, nothing is removed that the kernel holds now");
     }
@@ -287,7 +285,7 @@ fn once(agent: &mut Agent, complete: bool) -> Ended {
                     ),
                     0 => warn!(
                         operations = synced.operations,
-                        "Programmed what could be read; nothing was taken away"
+                        "Programmed what could be read; nothing was removed"
                     ),
                     quarantined => {
                         warn!(quarantined, "Programmed all but the Services that the kernel refuses");

@@ -1,4 +1,7 @@
 //! Durations in Go's notation, read as `time.ParseDuration` reads them, and printed.
+//!
+//! kube's `Duration` is not used: it panics if a duration is too long, rounds in floating point, accepts the empty text
+//! and several signs, and prints in Rust's notation.
 
 use std::time::Duration;
 

@@ -24,12 +24,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::ports::LocalPort;
-use crate::tracked::Change;
+use crate::{retry::BIND_RETRY, tracked::Change};
 
 /// The device of loopback addresses, in every network namespace.
 const LOOPBACK: &[u8] = b"lo";
-/// How long to wait before trying again to bind a port that is taken.
-const BIND_RETRY: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted, for each port.
 const BACKLOG: u32 = 128;
 /// Maximum number of connections at a time, of all ports together. Further connections are closed at once. Each

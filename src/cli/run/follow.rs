@@ -19,7 +19,7 @@ pub fn follow(args: &RunArgs, settings: &RunSettings, events: Sender) -> io::Res
     let following = move || match wait_for_change(&args, &running, &file) {
         // The queue is closed if the agent is stopping anyway.
         Ok(()) => _ = events.send(Event::Stop(Ending::Failed)),
-        Err(err) => error!(%err, "Configuration file cannot be watched; changes are no longer seen"),
+        Err(error) => error!(%error, "Configuration file cannot be watched; changes are no longer seen"),
     };
     thread::Builder::new().name("configuration".into()).spawn(following).map(drop)
 }
@@ -32,8 +32,8 @@ fn wait_for_change(args: &RunArgs, running: &Options, file: &Arc<Path>) -> io::R
     loop {
         // The file is watched before it is read, so that no change in between is missed.
         let (is_new, problem) = watch.set([file].into_iter());
-        if let Some(err) = problem {
-            warn!(%path, err, "Configuration file cannot be watched, so it is checked every second");
+        if let Some(error) = problem {
+            warn!(%path, error, "Configuration file cannot be watched, so it is checked every second");
         }
         let problem = match args.settings() {
             Ok(new) => {
@@ -53,9 +53,9 @@ fn wait_for_change(args: &RunArgs, running: &Options, file: &Arc<Path>) -> io::R
         };
         match &problem {
             None if known.is_some() => info!(%path, "Configuration file is valid again"),
-            Some(err) if problem != known => error!(
+            Some(error) if problem != known => error!(
                 %path,
-                err,
+                error,
                 "Configuration file changed but cannot be used; continuing with the previous configuration"
             ),
             _ => {}

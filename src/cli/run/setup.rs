@@ -69,7 +69,7 @@ pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served),
     info!(version, node, kernel = %features.release, %features, "Starting");
     let served = features.serve(config)?;
     for warning in &served.warnings {
-        warn!(err = %warning, "Kernel is limited");
+        warn!(error = %warning, "Kernel is limited");
     }
     let rules = kube_proxy::traces(&mut kernel)?;
     if !rules.is_empty() {
@@ -84,7 +84,7 @@ pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served),
 /// Logs what is questionable about the configuration.
 pub fn warn(args: &RunArgs, settings: &RunSettings) {
     for warning in &settings.warnings {
-        warn!(err = %warning, "Configuration file has a field that is ignored");
+        warn!(error = %warning, "Configuration file has a field that is ignored");
     }
     if !settings.without_effect.is_empty() {
         let file = settings.origin.file.as_deref().map(|file| display(file.display()));

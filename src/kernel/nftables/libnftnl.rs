@@ -1,5 +1,5 @@
-//! Safe functions over libnftnl's objects and libmnl's sockets. This is the only unsafe code of Portolan, apart from
-//! one declaration in `memory.rs`.
+//! Safe functions over libnftnl's objects and libmnl's sockets. This is the only unsafe code of the kernel layer; the
+//! only other unsafe code of Portolan is in `src/agent/memory.rs`, which calls functions of glibc.
 //!
 //! libnftnl writes the expressions of rules. All of its objects work alike: they are allocated, given attributes whose
 //! values they copy, written as the attributes of a message, and freed.

@@ -25,9 +25,8 @@ use tokio::{
 use tracing::{error, info};
 
 use super::shared::ServerError;
+use crate::retry::BIND_RETRY;
 
-/// How long to wait before retrying to bind an address that is taken, as kube-proxy does.
-pub const BIND_RETRY: Duration = Duration::from_secs(5);
 /// A connection is closed if a request takes longer than this to arrive, counted from the previous response, or if the
 /// peer reads nothing of a response for this long. Longer than Prometheus usually waits between two scrapes.
 const IDLE: Duration = Duration::from_secs(90);
@@ -151,7 +150,7 @@ pub async fn serve<L: Listener<Io: AsFd>>(mut listener: L, limit: Limit, router:
 }
 
 /// Limits the number of connections of all listeners that share this limit. A further connection replaces the oldest:
-/// idle connections must not keep probes out.
+/// idle connections must not keep probes out. A semaphore could only make the newcomer wait.
 #[derive(Clone, Debug)]
 pub struct Limit {
     most: usize,

@@ -29,7 +29,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    listen::{self, BIND_RETRY, Limit},
+    listen::{self, Limit},
     metrics,
     shared::Shared,
 };
@@ -41,6 +41,7 @@ use crate::{
         query::{Unanswered, Wanted},
         state_text::{Format, parts},
     },
+    retry::BIND_RETRY,
 };
 
 /// Most connections at a time.

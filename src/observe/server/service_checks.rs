@@ -22,7 +22,7 @@ use tokio::{task::JoinHandle, time::sleep};
 use tracing::{info, warn};
 
 use super::{
-    listen::{BIND_RETRY, Limit, bind_in_family, serve},
+    listen::{Limit, bind_in_family, serve},
     shared::Shared,
 };
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
         events::{Recorder, Warning},
         health::{Health, HealthChecks},
     },
+    retry::BIND_RETRY,
     tracked::Change,
 };
 

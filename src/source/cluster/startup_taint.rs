@@ -73,13 +73,10 @@ impl StartupTaint {
                 Err(error) => error,
             };
             if logged.as_ref() != Some(&error.reason) {
-                let hint = if error.reason.is_denied() {
-                    "; it needs the right to patch nodes (docker/kustomize/components/startup-taint, removeTaint of the \
-                     chart)"
-                } else {
-                    ""
-                };
-                warn!(node = &*node, taint = key, err = %format_args!("{error}{hint}"), "Startup taint cannot be removed; trying again");
+                let hint = error.reason.is_denied().then_some(
+                    "grant the right to patch nodes: docker/kustomize/components/startup-taint, removeTaint of the chart",
+                );
+                warn!(node = &*node, taint = key, %error, hint, "Startup taint cannot be removed; trying again");
                 logged = Some(error.reason);
             }
             sleep(error.retry_after.unwrap_or_default().max(waits.wait())).await;
