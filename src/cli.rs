@@ -27,7 +27,7 @@ mod wrap;
 
 use std::process::ExitCode;
 
-use self::{arguments::Command, describe::DescribeCommand, get::GetCommand, output::Failure};
+use self::{arguments::Command, describe::DescribeCommand, get::GetCommand, output::CommandError};
 pub use self::{completions::complete, usage::usage};
 
 /// Runs a subcommand.
@@ -56,7 +56,7 @@ pub fn run(command: Command) -> ExitCode {
     ended.unwrap_or_else(|failure| {
         failure.report();
         match failure {
-            Failure::Missing(_) => ExitCode::FAILURE,
+            CommandError::Missing(_) => ExitCode::FAILURE,
             _ => usage::error_status(usage::asked(&arguments::definition())),
         }
     })

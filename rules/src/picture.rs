@@ -23,7 +23,7 @@ pub use self::{
     html::{PAGE_STYLE, html},
     make::{OUTSIDE_IN, overview, picture, row},
     mermaid::mermaid,
-    model::{Picture, Problem, Row, Subject},
+    model::{Picture, Row, ShownFinding, Subject},
     overlay::{State, overlay},
     svg::{STYLE, fragment, svg},
     text::text,

@@ -25,7 +25,7 @@ use rustix::system::uname;
 use super::{
     arguments::ViewArgs,
     explain::{AgentError, Scene, agent, kernel, socket},
-    output::{self, Ended, Failure},
+    output::{self, CommandError, Ended},
 };
 use crate::{
     config::settings::Settings,
@@ -142,7 +142,7 @@ fn contents(bundle: &Bundle) -> String {
 fn collect(args: &BundleArgs, settings: &Settings, socket: &Path) -> Bundle {
     let mut bundle = Bundle::default();
     let table = &settings.config.table;
-    let scene = Scene::open(&args.view).inspect_err(Failure::report).ok();
+    let scene = Scene::open(&args.view).inspect_err(CommandError::report).ok();
     let state = match scene.as_ref().and_then(|scene| scene.live.as_ref()) {
         Some(live) => {
             Ok(parts(Format::Manifest, &live.state, live.snapshot.clone()).flatten().collect::<Vec<u8>>())

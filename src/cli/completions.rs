@@ -10,7 +10,7 @@ use super::{
     arguments::definition,
     explain::agent,
     input,
-    output::{self, Ended, Failure},
+    output::{self, CommandError, Ended},
 };
 use crate::{
     config::settings::socket_path,
@@ -36,7 +36,7 @@ pub fn complete() {
 pub fn script(shell: Shell) -> Ended {
     let mut script = Vec::new();
     let shells = Shells::builtins();
-    let completer = shells.completer(&shell.to_string()).ok_or(Failure::Reported)?;
+    let completer = shells.completer(&shell.to_string()).ok_or(CommandError::Reported)?;
     completer.write_registration(VARIABLE, "portolan", "portolan", "portolan", &mut script)?;
     if shell == Shell::Zsh {
         script.extend_from_slice(ZSH.as_bytes());

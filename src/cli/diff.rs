@@ -17,7 +17,7 @@ use super::{
     explain::Scene,
     input,
     oneshot::{self, Compiled},
-    output::{self, Ended, Failure},
+    output::{self, CommandError, Ended},
 };
 use crate::{kernel::nftables::Tables, source::manifest::Completeness};
 
@@ -131,7 +131,7 @@ pub fn diff(args: &DiffArgs) -> Ended {
 }
 
 /// Compares the kernel with the input, as `run -f` would program it.
-fn with_kernel(args: &DiffArgs, is_drawn: bool) -> Result<Sides, Failure> {
+fn with_kernel(args: &DiffArgs, is_drawn: bool) -> Result<Sides, CommandError> {
     let mut input = args.input.clone();
     // The kernel's rules have the addresses of this machine.
     input.source.host_addresses = true;
@@ -139,7 +139,7 @@ fn with_kernel(args: &DiffArgs, is_drawn: bool) -> Result<Sides, Failure> {
     let namespace = input.namespace.as_deref();
     let mut input = input::read(&input)?;
     if input.completeness == Completeness::Nothing {
-        return Err(Failure::Reported);
+        return Err(CommandError::Reported);
     }
     let table = input.settings.config.table.clone();
     let mut kernel = oneshot::open(&mut input.settings)?;
@@ -168,7 +168,7 @@ fn with_kernel(args: &DiffArgs, is_drawn: bool) -> Result<Sides, Failure> {
 }
 
 /// Compares two states of files. Reports the errors of both.
-fn of_files(args: &DiffArgs) -> Result<Sides, Failure> {
+fn of_files(args: &DiffArgs) -> Result<Sides, CommandError> {
     let source = SourceArgs {
         filenames: args.from.clone(),
         kubeconfig: None,
@@ -177,8 +177,8 @@ fn of_files(args: &DiffArgs) -> Result<Sides, Failure> {
     };
     let earlier = InputArgs { paths: Vec::new(), source, ..args.input.clone() };
     let [before, after] =
-        [&earlier, &args.input].map(|input| Scene::of_input(input).inspect_err(Failure::report));
-    let (Ok(before), Ok(after)) = (before, after) else { return Err(Failure::Reported) };
+        [&earlier, &args.input].map(|input| Scene::of_input(input).inspect_err(CommandError::report));
+    let (Ok(before), Ok(after)) = (before, after) else { return Err(CommandError::Reported) };
     let services = |scene: &Scene| comparison::explained(&scene.view().services());
     let table = after.view().compiler.config().table.clone();
     let desired: Ruleset = after.view().ruleset().clone();

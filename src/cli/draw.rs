@@ -12,7 +12,7 @@ use portolan_rules::{
 use super::{
     arguments::ViewArgs,
     explain::{Scene, object_name},
-    output::{Ended, Failure},
+    output::{CommandError, Ended},
 };
 use crate::observe::query::Wanted;
 
@@ -79,7 +79,11 @@ fn names(args: &DrawArgs) -> Vec<ObjectName> {
 }
 
 /// Returns the Services of these names. Without names, returns all Services, or all Services of the given namespace.
-fn services(args: &DrawArgs, names: &[ObjectName], scene: &Scene) -> Result<Vec<ExplainedService>, Failure> {
+fn services(
+    args: &DrawArgs,
+    names: &[ObjectName],
+    scene: &Scene,
+) -> Result<Vec<ExplainedService>, CommandError> {
     if names.is_empty() {
         let mut all = scene.view().services();
         if let Some(namespace) = &args.namespace {

@@ -19,7 +19,7 @@ use super::{
     arguments::ViewArgs,
     columns::{Columns, GAP, align},
     explain::{Scene, agent, object_name},
-    output::{self, Ended, Failure},
+    output::{self, CommandError, Ended},
 };
 use crate::{
     config::settings::Settings,
@@ -169,7 +169,7 @@ struct Look {
 }
 
 impl Look {
-    fn new(args: &GetArgs) -> Result<Self, Failure> {
+    fn new(args: &GetArgs) -> Result<Self, CommandError> {
         let names: Vec<ObjectName> =
             args.names.iter().map(|name| object_name(name, &args.namespace)).collect();
         let wanted = Wanted::of(&names, (!args.all_namespaces).then_some(&args.namespace));
@@ -223,7 +223,7 @@ fn totals(scene: &Scene, args: &GetArgs, wanted: &Wanted) -> Option<Totals> {
     Some(totals).filter(|totals| !totals.is_empty())
 }
 
-fn print(args: &GetArgs, listed: Listed, look: &Look) -> Result<(), Failure> {
+fn print(args: &GetArgs, listed: Listed, look: &Look) -> Result<(), CommandError> {
     let scene = &look.scene;
     let kind = if listed == Listed::Services { "ServiceList" } else { "EndpointList" };
     let document =

@@ -4,10 +4,10 @@ pub mod cluster;
 mod load;
 
 pub use self::load::{Input, expand, files, settings, source, stand_in_ranges, unknown_node};
-use super::{arguments::InputArgs, output::Failure};
+use super::{arguments::InputArgs, output::CommandError};
 
 /// Reads the manifests, or lists the cluster. Problems are written to standard error, a line each.
-pub fn read(args: &InputArgs) -> Result<Input, Failure> {
+pub fn read(args: &InputArgs) -> Result<Input, CommandError> {
     let source = args.source();
     let settings = settings(&source.options.0, source.config.as_deref())?;
     let namespace = args.namespace.as_deref();

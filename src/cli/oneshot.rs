@@ -12,7 +12,7 @@ use super::{
     arguments::InputArgs,
     explain::Scene,
     input::{self, Input},
-    output::{self, Ended, Failure},
+    output::{self, CommandError, Ended},
 };
 use crate::{
     config::settings::Settings,
@@ -59,7 +59,7 @@ pub fn render(args: &RenderArgs) -> Ended {
     let input = input::read(&args.input)?;
     // `nft -f` removes the rules of Services that are not printed. If a whole path is missing, its rules must stay.
     if input.completeness == Completeness::Nothing || input.is_path_missing {
-        return Err(Failure::Reported);
+        return Err(CommandError::Reported);
     }
     let stand_ins = input.workloads.stand_in_lines(&input.state);
     let (text, is_complete) = if args.output == Output::Iptables {

@@ -20,11 +20,11 @@ use crate::text::one_line;
 const BUFFER: usize = 64 << 10;
 
 /// How a command ends: with an exit status, or with a failure, whose status the help of the command states.
-pub type Ended = Result<ExitCode, Failure>;
+pub type Ended = Result<ExitCode, CommandError>;
 
 /// Why a command ends early.
 #[derive(Debug)]
-pub enum Failure {
+pub enum CommandError {
     /// An error that is to be reported.
     Error(Box<dyn Error + Send + Sync>),
     /// There is no such Service, which is not an error: the exit status is 1.
@@ -33,13 +33,13 @@ pub enum Failure {
     Reported,
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for CommandError {
     fn from(error: E) -> Self {
         Self::Error(error.into())
     }
 }
 
-impl Failure {
+impl CommandError {
     /// Prints an error in one line, unless it was already reported. The error may quote a file name with line breaks.
     pub fn report(&self) {
         match self {

@@ -27,7 +27,7 @@ use crate::{
     cli::{
         arguments::ManifestArgs,
         input,
-        output::{Ended, Failure},
+        output::{CommandError, Ended},
     },
     config::{self, RunFlags, boolean, settings::RunSettings},
     kernel::nftables,
@@ -127,12 +127,12 @@ pub fn run(args: &RunArgs) -> Ended {
     let settings = args.settings()?;
     logging::start(settings.logging);
     let ended = start(args, &settings);
-    if let Err(Failure::Error(error)) = &ended
+    if let Err(CommandError::Error(error)) = &ended
         && settings.logging.is_json
     {
         // Every line of a JSON log is JSON.
         error!(%error, "Agent cannot start");
-        return Err(Failure::Reported);
+        return Err(CommandError::Reported);
     }
     ended
 }
@@ -296,14 +296,14 @@ fn once(agent: &mut Agent, complete: bool) -> Ended {
                 return Ok(ExitCode::from(u8::from(!used)));
             }
             Err(error) if attempt == ONCE_ATTEMPTS || !is_transient(&error) => {
-                Failure::from(error).report();
+                CommandError::from(error).report();
                 break;
             }
             Err(error) => warn!(%error, "Cannot program the kernel; trying again"),
         }
         std::thread::sleep(waits.wait());
     }
-    Err(Failure::Reported)
+    Err(CommandError::Reported)
 }
 
 fn is_transient(error: &SyncError) -> bool {

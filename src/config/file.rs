@@ -131,7 +131,7 @@ impl Reader<'_> {
                 let value = row
                     .kind
                     .read(node)
-                    .map_err(|invalid| Error::new(place(invalid.line, &invalid.entry), invalid.problem))?;
+                    .map_err(|problem| Error::new(place(problem.line, &problem.entry), problem.message))?;
                 self.options.set(row, Some(value));
             } else if is_known(&field) {
                 let Value::Mapping(fields) = &node.value else {

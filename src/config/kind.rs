@@ -39,13 +39,13 @@ pub enum Kind {
 }
 
 /// A value of a field that cannot be used.
-pub(super) struct Invalid {
+pub(super) struct Problem {
     /// The line.
     pub line: u64,
     /// The entry of the field, as `[1]` or `.name`; empty if it has none.
     pub entry: String,
     /// What is wrong.
-    pub problem: String,
+    pub message: String,
 }
 
 impl Kind {
@@ -112,9 +112,9 @@ impl Kind {
     }
 
     /// Reads the value of a field, which is not null.
-    pub(super) fn read(self, node: &Node) -> Result<Json, Invalid> {
-        let invalid = |entry: String, problem| Invalid { line: node.line, entry, problem };
-        let within = |entry: String| move |invalid: Invalid| Invalid { entry, ..invalid };
+    pub(super) fn read(self, node: &Node) -> Result<Json, Problem> {
+        let invalid = |entry: String, message| Problem { line: node.line, entry, message };
+        let within = |entry: String| move |problem: Problem| Problem { entry, ..problem };
         match (self, &node.value) {
             (Self::List(_) | Self::Vmodule, Value::List(list)) => {
                 let kind = if matches!(self, Self::Vmodule) { Self::Vmodule } else { ENTRY };
@@ -140,9 +140,9 @@ impl Kind {
     }
 
     /// Reads an entry of a list of the file.
-    fn entry(self, node: &Node) -> Result<Json, Invalid> {
+    fn entry(self, node: &Node) -> Result<Json, Problem> {
         let invalid =
-            |problem: &str| Invalid { line: node.line, entry: String::new(), problem: problem.to_owned() };
+            |message: &str| Problem { line: node.line, entry: String::new(), message: message.to_owned() };
         if !matches!(self, Self::Vmodule) {
             return match self.read(node)? {
                 Json::String(text) if text.trim().is_empty() => Err(invalid("is empty")),

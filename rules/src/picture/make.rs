@@ -10,8 +10,8 @@ use std::{
 use super::{
     fold::{fold, fold_rows},
     model::{
-        Address, Counts, Frontend, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port, Problem,
-        Row, Subject,
+        Address, Counts, Frontend, Line, Mark, More, NodeBox, Panel, Picture, Place, PodCard, Port, Row,
+        ShownFinding, Subject,
     },
     words::{clean, number},
 };
@@ -86,13 +86,13 @@ pub fn row(view: &View<'_>, service: &ExplainedService) -> Row {
         problem: service
             .findings
             .first()
-            .map(|finding| Problem { sentence: clean(&finding.reason.to_string()), ..problem(finding) }),
+            .map(|finding| ShownFinding { sentence: clean(&finding.reason.to_string()), ..problem(finding) }),
     }
 }
 
-fn problem(finding: &Finding) -> Problem {
+fn problem(finding: &Finding) -> ShownFinding {
     let subject = if finding.subject.is_empty() { String::new() } else { format!("{}: ", finding.subject) };
-    Problem {
+    ShownFinding {
         severity: finding.severity,
         sentence: clean(&format!("{subject}{}", finding.reason)),
         hint: format!("{}: {}", finding.reason.field(), finding.reason.hint()),

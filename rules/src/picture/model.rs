@@ -62,7 +62,7 @@ pub struct Row {
     /// How many endpoints were used in the earlier state, if the number differs.
     pub was_used: Option<usize>,
     /// Its worst finding.
-    pub problem: Option<Problem>,
+    pub problem: Option<ShownFinding>,
 }
 
 /// Endpoints, by where they are. An address that serves several ports counts once per port.
@@ -98,7 +98,7 @@ pub struct Panel {
     /// Namespace and name.
     pub name: String,
     /// What is wrong with it, the worst first.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ShownFinding>,
     /// Further properties of the choice of endpoints, and what differs.
     pub notes: Vec<String>,
     /// Its ports, each once per family.
@@ -109,7 +109,7 @@ pub struct Panel {
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ShownFinding {
     /// How bad it is.
     pub severity: Severity,
     /// What it is.

@@ -23,7 +23,7 @@ const INTERFACE_NAME: usize = 16;
 
 /// Why an expression has no value.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Failure {
+pub(super) enum NoValue {
     /// A test failed or a lookup missed: the rule ends.
     Miss,
     /// The expression or statement has no meaning, for this reason.
@@ -32,7 +32,7 @@ pub(super) enum Failure {
     Stop(Stop),
 }
 
-impl From<Stop> for Failure {
+impl From<Stop> for NoValue {
     fn from(stop: Stop) -> Self {
         Self::Stop(stop)
     }
@@ -40,7 +40,7 @@ impl From<Stop> for Failure {
 
 impl<'a> Course<'_, 'a> {
     /// The value of an expression, as the kernel's registers would hold it.
-    pub(super) fn evaluate(&mut self, expression: &Expression) -> Result<Concat, Failure> {
+    pub(super) fn evaluate(&mut self, expression: &Expression) -> Result<Concat, NoValue> {
         match expression {
             Expression::Field(field) => Ok(self.field(*field)),
             Expression::Constant(number) => Ok(word(*number)),
@@ -53,9 +53,9 @@ impl<'a> Course<'_, 'a> {
             }
             Expression::Lookup { key, map } => {
                 let key = self.evaluate(key)?;
-                match self.find(map, &key)?.ok_or(Failure::Miss)? {
+                match self.find(map, &key)?.ok_or(NoValue::Miss)? {
                     ElementData::Value(data) => Ok(data),
-                    _ => Err(Failure::Unknown("the map holds no values")),
+                    _ => Err(NoValue::Unknown("the map holds no values")),
                 }
             }
             Expression::Random { modulus, offset } => Ok(word(self.draw(*modulus)?.wrapping_add(*offset))),
@@ -77,7 +77,7 @@ impl<'a> Course<'_, 'a> {
     }
 
     /// The value of an expression that is a 32-bit number.
-    pub(super) fn number(&mut self, expression: &Expression) -> Result<u32, Failure> {
+    pub(super) fn number(&mut self, expression: &Expression) -> Result<u32, NoValue> {
         as_number(self.evaluate(expression)?.as_bytes())
     }
 
@@ -118,15 +118,15 @@ impl<'a> Course<'_, 'a> {
     }
 
     /// Returns the set with this name.
-    pub(super) fn set(&self, name: &Name) -> Result<&'a Set, Failure> {
-        self.machine.commit.set(name).ok_or(Failure::Unknown("there is no such set"))
+    pub(super) fn set(&self, name: &Name) -> Result<&'a Set, NoValue> {
+        self.machine.commit.set(name).ok_or(NoValue::Unknown("there is no such set"))
     }
 
     /// Looks up a key in a set or map. Returns `None` if the key is not there.
-    pub(super) fn find(&mut self, name: &Name, key: &Concat) -> Result<Option<ElementData>, Failure> {
+    pub(super) fn find(&mut self, name: &Name, key: &Concat) -> Result<Option<ElementData>, NoValue> {
         let set = self.set(name)?;
         if key.values(&set.key).is_none() {
-            return Err(Failure::Unknown("the key does not fit the set"));
+            return Err(NoValue::Unknown("the key does not fit the set"));
         }
         let replaced = !set.flags.interval && self.machine.commit.replaces(name, key);
         if self.pass(replaced)? {
@@ -175,7 +175,7 @@ fn hashed_length(key: &Expression) -> usize {
 }
 
 /// A 32-bit number in host order.
-pub(super) fn as_number(bytes: &[u8]) -> Result<u32, Failure> {
-    let bytes = bytes.try_into().map_err(|_| Failure::Unknown("not a 32-bit number"))?;
+pub(super) fn as_number(bytes: &[u8]) -> Result<u32, NoValue> {
+    let bytes = bytes.try_into().map_err(|_| NoValue::Unknown("not a 32-bit number"))?;
     Ok(u32::from_ne_bytes(bytes))
 }

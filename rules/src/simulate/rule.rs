@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    evaluate::{Failure, IPS_DST_NAT, RTN_LOCAL, as_number},
+    evaluate::{IPS_DST_NAT, NoValue, RTN_LOCAL, as_number},
     outcome::{Action, Decision, Effect, SetWrite},
     walk::{Course, Nat, Stop},
 };
@@ -16,7 +16,7 @@ use crate::ruleset::{
 const DYNAMIC_SIZE: usize = 0xffff;
 
 /// How a statement ends. Without a decision, the rule continues.
-type Ended = Result<Option<Decision>, Failure>;
+type Ended = Result<Option<Decision>, NoValue>;
 
 impl Course<'_, '_> {
     /// Evaluates a rule up to the first statement that decides.
@@ -34,14 +34,14 @@ impl Course<'_, '_> {
             match ended {
                 Ok(None) => {}
                 Ok(Some(decision)) => return Ok(decision),
-                Err(Failure::Miss) => {
+                Err(NoValue::Miss) => {
                     return Ok(Decision::NoMatch(self.machine.text(chain, index, Some(i), rule)));
                 }
-                Err(Failure::Unknown(why)) => {
+                Err(NoValue::Unknown(why)) => {
                     self.certain = false;
                     return Ok(Decision::Unknown(why));
                 }
-                Err(Failure::Stop(stop)) => return Err(stop),
+                Err(NoValue::Stop(stop)) => return Err(stop),
             }
         }
         Ok(Decision::Continue)
@@ -69,9 +69,9 @@ impl Course<'_, '_> {
             }
             Statement::VerdictMap { key, map } => {
                 let key = self.evaluate(key)?;
-                match self.find(map, &key)?.ok_or(Failure::Miss)? {
+                match self.find(map, &key)?.ok_or(NoValue::Miss)? {
                     ElementData::Verdict(verdict) => self.verdict(&verdict),
-                    _ => Err(Failure::Unknown("the map holds no verdicts")),
+                    _ => Err(NoValue::Unknown("the map holds no verdicts")),
                 }
             }
             Statement::Update { set, key, timeout_ms, data } => {
@@ -89,13 +89,13 @@ impl Course<'_, '_> {
             Statement::Dnat { key, map } => self.dnat(key, map),
             Statement::Masquerade => {
                 if !self.is_in(ChainType::Nat, &[Hook::Postrouting]) {
-                    return Err(Failure::Unknown("the kernel takes masquerade in nat postrouting only"));
+                    return Err(NoValue::Unknown("the kernel takes masquerade in nat postrouting only"));
                 }
                 self.flow.source_nat = Nat::Changed;
                 Ok(Some(Decision::Masquerade))
             }
             Statement::Reject(_) if self.base.is_some_and(|base| base.hook == Hook::Postrouting) => {
-                Err(Failure::Unknown("the kernel takes no reject in postrouting"))
+                Err(NoValue::Unknown("the kernel takes no reject in postrouting"))
             }
             // Only TCP can be answered with a reset; any other packet is dropped.
             Statement::Reject(RejectWith::TcpReset) if self.flow.protocol != 6 => {
@@ -114,14 +114,14 @@ impl Course<'_, '_> {
     fn verdict(&self, verdict: &Verdict) -> Ended {
         match verdict.target() {
             Some(chain) if !self.machine.commit.has_chain(chain) => {
-                Err(Failure::Unknown("there is no such chain"))
+                Err(NoValue::Unknown("there is no such chain"))
             }
             _ => Ok(Some(Decision::Verdict(verdict.clone()))),
         }
     }
 
     /// Whether the two sides of a match are equal.
-    fn compare(&mut self, left: &Expression, right: &MatchValue) -> Result<bool, Failure> {
+    fn compare(&mut self, left: &Expression, right: &MatchValue) -> Result<bool, NoValue> {
         let bytes = self.evaluate(left)?;
         let bytes = bytes.as_bytes();
         match right {
@@ -134,7 +134,7 @@ impl Course<'_, '_> {
                 };
                 match address {
                     Some(address) if address.is_ipv4() == network.is_ipv4() => Ok(network.contains(address)),
-                    _ => Err(Failure::Unknown("a prefix of another family")),
+                    _ => Err(NoValue::Unknown("a prefix of another family")),
                 }
             }
             MatchValue::Number(number) => Ok(as_number(bytes)? == *number),
@@ -142,7 +142,7 @@ impl Course<'_, '_> {
             MatchValue::Dnat if matches!(left, Expression::Field(Field::ConntrackStatus)) => {
                 Ok(as_number(bytes)? & IPS_DST_NAT != 0)
             }
-            MatchValue::Dnat => Err(Failure::Unknown("dnat is a bit of ct status only")),
+            MatchValue::Dnat => Err(NoValue::Unknown("dnat is a bit of ct status only")),
             MatchValue::Interface { name, prefix } => {
                 let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
                 let actual = bytes.split_at(end).0;
@@ -157,12 +157,12 @@ impl Course<'_, '_> {
         key: &Expression,
         timeout_ms: u64,
         data: Option<&Expression>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NoValue> {
         let (key, data) = self.dynamic_key(name, key, data)?;
         let set = self.set(name)?;
         if self.find(name, &key)?.is_none() && self.count(set) >= size(set) {
             // A full set takes no more elements, and the rule ends.
-            return Err(Failure::Miss);
+            return Err(NoValue::Miss);
         }
         let family = self.machine.family;
         self.updates.push(SetWrite {
@@ -180,7 +180,7 @@ impl Course<'_, '_> {
         name: &Name,
         key: &Expression,
         data: Option<&Expression>,
-    ) -> Result<(Concat, Option<Concat>), Failure> {
+    ) -> Result<(Concat, Option<Concat>), NoValue> {
         let key = self.evaluate(key)?;
         let data = data.map(|data| self.evaluate(data)).transpose()?;
         let set = self.set(name)?;
@@ -190,7 +190,7 @@ impl Course<'_, '_> {
             _ => false,
         };
         if !fits {
-            return Err(Failure::Unknown("the element does not fit the set"));
+            return Err(NoValue::Unknown("the element does not fit the set"));
         }
         Ok((key, data))
     }
@@ -204,22 +204,22 @@ impl Course<'_, '_> {
 
     fn dnat(&mut self, key: &Expression, map: &Name) -> Ended {
         if !self.is_in(ChainType::Nat, &[Hook::Prerouting, Hook::Output]) {
-            return Err(Failure::Unknown("the kernel takes dnat in nat prerouting and output only"));
+            return Err(NoValue::Unknown("the kernel takes dnat in nat prerouting and output only"));
         }
         let key = self.evaluate(key)?;
-        let ElementData::Value(data) = self.find(map, &key)?.ok_or(Failure::Miss)? else {
-            return Err(Failure::Unknown("the map holds no addresses"));
+        let ElementData::Value(data) = self.find(map, &key)?.ok_or(NoValue::Miss)? else {
+            return Err(NoValue::Unknown("the map holds no addresses"));
         };
         let SetData::Value(types) = &self.set(map)?.data else {
-            return Err(Failure::Unknown("the map holds no addresses"));
+            return Err(NoValue::Unknown("the map holds no addresses"));
         };
         let to = match data.values(types).as_deref() {
             Some(&[Value::Ipv4(address), Value::Port(port)]) => SocketAddr::from((address, port)),
             Some(&[Value::Ipv6(address), Value::Port(port)]) => SocketAddr::from((address, port)),
-            _ => return Err(Failure::Unknown("the map holds no addresses with ports")),
+            _ => return Err(NoValue::Unknown("the map holds no addresses with ports")),
         };
         if to.is_ipv4() != self.flow.destination.is_ipv4() {
-            return Err(Failure::Unknown("an address of another family"));
+            return Err(NoValue::Unknown("an address of another family"));
         }
         let before = SocketAddr::new(self.flow.destination, self.flow.destination_port);
         // `ct status` shows a translation only if it changes the destination.
@@ -236,7 +236,7 @@ impl Course<'_, '_> {
 }
 
 fn unless_missed(matched: bool) -> Ended {
-    if matched { Ok(None) } else { Err(Failure::Miss) }
+    if matched { Ok(None) } else { Err(NoValue::Miss) }
 }
 
 fn size(set: &Set) -> usize {

@@ -17,7 +17,7 @@ use signal_hook::{
 use crate::{
     cli::{
         connectivity_test::ConnectivityTestArgs,
-        output::{Ended, Failure},
+        output::{CommandError, Ended},
     },
     source::cluster::Objects,
 };
@@ -56,18 +56,19 @@ where
     let started = catch_signals(ends.clone()).and_then(|()| {
         let created = Arc::clone(&created);
         let work = move || {
-            let done = catch_unwind(AssertUnwindSafe(|| work(&created))).unwrap_or(Err(Failure::Reported));
+            let done =
+                catch_unwind(AssertUnwindSafe(|| work(&created))).unwrap_or(Err(CommandError::Reported));
             // Reported before the removal, which may take a while.
             let _ = done.as_ref().inspect_err(|failure| failure.report());
             // The receiver is gone if a signal came first.
-            let _ = ends.send((false, done.map_err(|_| Failure::Reported)));
+            let _ = ends.send((false, done.map_err(|_| CommandError::Reported)));
         };
         thread::Builder::new().name("test".into()).spawn(work).map(drop)
     });
     started.map_err(|error| format!("cannot start a thread: {error}"))?;
-    let (is_signal, ended) = end.recv().unwrap_or((false, Err(Failure::Reported)));
+    let (is_signal, ended) = end.recv().unwrap_or((false, Err(CommandError::Reported)));
     let is_removed = created.remove();
-    if is_signal || is_removed { ended } else { Err(Failure::Reported) }
+    if is_signal || is_removed { ended } else { Err(CommandError::Reported) }
 }
 
 /// Catches SIGINT and SIGTERM from now on. The first signal starts the removal, the second ends the process.
@@ -114,7 +115,7 @@ impl Created {
     ///
     /// # Errors
     /// The API server refuses an object, or the servers are not ready in time.
-    pub fn create(&self, args: &ConnectivityTestArgs) -> Result<(), Failure> {
+    pub fn create(&self, args: &ConnectivityTestArgs) -> Result<(), CommandError> {
         let image = args.image.clone().map_or_else(|| self.image(), Ok)?;
         if args.namespace.is_none() {
             // The servers of the nodes are in the host's network.
@@ -143,7 +144,7 @@ impl Created {
         self.wait(args)
     }
 
-    fn create_one(&self, object: &Value) -> Result<(), Failure> {
+    fn create_one(&self, object: &Value) -> Result<(), CommandError> {
         let namespace = &self.namespace;
         let collection = match object["kind"].as_str() {
             Some("Namespace") => "/api/v1/namespaces".to_owned(),
@@ -160,7 +161,7 @@ impl Created {
     }
 
     /// Returns the image of this Pod, or else of an agent's Pod.
-    fn image(&self) -> Result<String, Failure> {
+    fn image(&self) -> Result<String, CommandError> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let (Some(namespace), Some(name)) = (variable("POD_NAMESPACE"), variable("POD_NAME")) {
             let own = format!("metadata.name={name}");
@@ -182,7 +183,7 @@ impl Created {
         Err("no Pod of the agent was found whose image the servers could use; give --image".into())
     }
 
-    fn wait(&self, args: &ConnectivityTestArgs) -> Result<(), Failure> {
+    fn wait(&self, args: &ConnectivityTestArgs) -> Result<(), CommandError> {
         let began = Instant::now();
         loop {
             let Some(what) = self.missing(args)? else { return Ok(()) };
@@ -201,7 +202,7 @@ impl Created {
     }
 
     /// Describes what is not ready yet. Returns `None` if everything is ready.
-    fn missing(&self, args: &ConnectivityTestArgs) -> Result<Option<String>, Failure> {
+    fn missing(&self, args: &ConnectivityTestArgs) -> Result<Option<String>, CommandError> {
         let namespace = &self.namespace;
         for kind in ["server", "node"] {
             let name = format!("{kind}-{}", self.suffix);

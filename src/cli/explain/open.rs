@@ -9,7 +9,7 @@ use crate::{
     cli::{
         arguments::{InputArgs, SourceArgs, ViewArgs},
         input::{self, Input, cluster},
-        output::Failure,
+        output::CommandError,
     },
     config::{self, options::HOSTNAME_OVERRIDE, settings::Settings},
     kernel::nftables,
@@ -19,12 +19,12 @@ use crate::{
 
 impl Scene {
     /// Reads the state and compiles it.
-    pub fn open(args: &ViewArgs) -> Result<Self, Failure> {
+    pub fn open(args: &ViewArgs) -> Result<Self, CommandError> {
         Self::open_for(args, &Wanted::All)
     }
 
     /// Reads the state and compiles it, for a command that needs only the wanted Services.
-    pub fn open_for(args: &ViewArgs, wanted: &Wanted) -> Result<Self, Failure> {
+    pub fn open_for(args: &ViewArgs, wanted: &Wanted) -> Result<Self, CommandError> {
         let settings = Self::settings(args)?;
         if !args.source.filenames.is_empty() {
             return Self::of_files(input::files(settings, &args.source), &args.source.filenames);
@@ -55,12 +55,12 @@ impl Scene {
     }
 
     /// Reads the state from a cluster's API server, whether or not an agent runs here, and compiles it.
-    pub fn of_cluster(args: &ViewArgs) -> Result<Self, Failure> {
+    pub fn of_cluster(args: &ViewArgs) -> Result<Self, CommandError> {
         read_cluster(&args.source, Self::settings(args)?, &Wanted::All)
     }
 
     /// Reads and compiles manifests as this node sees them.
-    pub fn of_input(args: &InputArgs) -> Result<Self, Failure> {
+    pub fn of_input(args: &InputArgs) -> Result<Self, CommandError> {
         Self::of_files(input::read(args)?, &args.source().filenames)
     }
 
@@ -74,17 +74,17 @@ impl Scene {
     }
 
     /// Compiles what was read from these paths. Fails if no object can be used, which was already reported.
-    pub fn of_files(input: Input, paths: &[PathBuf]) -> Result<Self, Failure> {
+    pub fn of_files(input: Input, paths: &[PathBuf]) -> Result<Self, CommandError> {
         if input.completeness == Completeness::Nothing {
-            return Err(Failure::Reported);
+            return Err(CommandError::Reported);
         }
         let paths = paths.iter().map(|path| path.display().to_string());
         Ok(Self::compile(input, &format!("from {}", paths.collect::<Vec<_>>().join(", "))))
     }
 
     /// Returns the Service of this name.
-    pub fn service(&self, args: &ViewArgs, name: &ObjectName) -> Result<ExplainedService, Failure> {
-        self.view().service(name).ok_or_else(|| Failure::Missing(self.no_service(args, name)))
+    pub fn service(&self, args: &ViewArgs, name: &ObjectName) -> Result<ExplainedService, CommandError> {
+        self.view().service(name).ok_or_else(|| CommandError::Missing(self.no_service(args, name)))
     }
 
     /// Returns the message that there is no such Service, with the nearest name. Asks a running agent for all names.
@@ -95,7 +95,7 @@ impl Scene {
 }
 
 /// Lists the cluster of a kubeconfig, or of the Pod that this process runs in, and compiles it.
-fn read_cluster(args: &SourceArgs, settings: Settings, wanted: &Wanted) -> Result<Scene, Failure> {
+fn read_cluster(args: &SourceArgs, settings: Settings, wanted: &Wanted) -> Result<Scene, CommandError> {
     let (input, origin) = cluster::list(args, wanted.namespace(), settings)?;
     Ok(Scene::compile(input, &origin))
 }

@@ -43,7 +43,7 @@ pub struct ServiceRow {
     /// Connection attempts that were refused or dropped because there was no endpoint, where they are counted.
     pub refused: Option<u64>,
     pub ports: Vec<PortRow>,
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FindingRow>,
 }
 
 /// How many endpoints are used, and how many there are.
@@ -123,7 +123,7 @@ pub struct Cause {
 
 /// Something that is wrong, or worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct FindingRow {
     pub severity: &'static str,
     pub code: &'static str,
     pub subject: String,
@@ -142,7 +142,7 @@ pub struct Beside<'a> {
 pub fn service(beside: &Beside<'_>, explained: &ExplainedService) -> ServiceRow {
     let name = &explained.service.name;
     let (state, message) = state(beside.scene, explained);
-    let problem = |finding: &Finding| Problem {
+    let problem = |finding: &Finding| FindingRow {
         severity: finding.severity.name(),
         code: finding.reason.code(),
         subject: finding.subject.clone(),

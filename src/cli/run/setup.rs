@@ -7,7 +7,7 @@ use tracing::{debug, field::display, info, warn};
 
 use crate::{
     cli::{
-        output::{self, Failure},
+        output::{self, CommandError},
         run::RunArgs,
     },
     config::{
@@ -27,7 +27,7 @@ use crate::{
 
 /// Handles `--show-config`, `--write-config-to`, `--cleanup` and `--init-only`. Returns `None` if none of them is
 /// given.
-pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>, Failure> {
+pub fn answer(args: &RunArgs, settings: &RunSettings) -> Result<Option<ExitCode>, CommandError> {
     if args.show_config == Some(true) {
         warn(args, settings);
         let text = text(settings).map_err(|error| format!("cannot write the configuration: {error}"))?;
@@ -61,7 +61,7 @@ fn text(settings: &RunSettings) -> io::Result<String> {
 }
 
 /// Opens the kernel and probes its features. The first log line reports them.
-pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served), Failure> {
+pub fn open_kernel(settings: &RunSettings) -> Result<(Kernel, Features, Served), CommandError> {
     let (version, node) = (env!("CARGO_PKG_VERSION"), &*settings.node.node_name);
     let config = &settings.node.config;
     let mut kernel = Kernel::open()?;
@@ -110,7 +110,7 @@ pub fn warn(args: &RunArgs, settings: &RunSettings) {
 }
 
 /// Checks the files that are read later, before anything is touched.
-pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), Failure> {
+pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), CommandError> {
     for path in args.filenames.iter().filter(|path| path.as_os_str() != "-") {
         fs::metadata(path).map_err(|error| format!("-f {}: {error}", path.display()))?;
     }
@@ -127,7 +127,7 @@ pub fn check_files(args: &RunArgs, settings: &RunSettings) -> Result<(), Failure
 }
 
 /// Finds out where the API server is, and reads the credentials for it.
-pub fn cluster(settings: &RunSettings) -> Result<Cluster, Failure> {
+pub fn cluster(settings: &RunSettings) -> Result<Cluster, CommandError> {
     let mut options = Options::from(&settings.node);
     options.timing.relist = settings.api.relist;
     options.startup_taint = settings.api.startup_taint.as_deref().map(Into::into);
@@ -142,7 +142,7 @@ pub fn cluster(settings: &RunSettings) -> Result<Cluster, Failure> {
 
 /// Sets sysctls and the out-of-memory score. With manifests, the machine need not be a node, so only explicit settings
 /// are applied.
-pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), Failure> {
+pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), CommandError> {
     let is_node = args.filenames.is_empty();
     let effort = if is_node { Effort::Explicit } else { Effort::OnlyExplicit };
     set_sysctls(settings, effort)?;
@@ -153,7 +153,7 @@ pub fn set_up(args: &RunArgs, settings: &RunSettings) -> Result<(), Failure> {
 }
 
 /// Sets the sysctls of connection tracking, after loading it if necessary.
-fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), Failure> {
+fn set_sysctls(settings: &RunSettings, effort: Effort) -> Result<(), CommandError> {
     let sysctls = Sysctls::default();
     if !sysctls.are_there()
         && let Err(error) = conntrack::load()

@@ -16,7 +16,7 @@ use super::{
     model::{Action, Look, Model},
 };
 use crate::{
-    cli::get::rows::{Cause, EndpointRow, PortRow, Problem, Ratio, ServiceRow, State, unusable},
+    cli::get::rows::{Cause, EndpointRow, FindingRow, PortRow, Ratio, ServiceRow, State, unusable},
     observe::counts::{Counted, Total, Totals},
 };
 
@@ -32,7 +32,7 @@ fn service(name: &str, state: State, endpoints: &[(&str, Result<f64, &'static st
         connections: None,
     };
     let used = endpoints.iter().filter(|(_, share)| share.is_ok()).count();
-    let problem = Problem {
+    let problem = FindingRow {
         severity: "error",
         code: "no-endpoint",
         subject: String::new(),

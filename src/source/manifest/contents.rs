@@ -51,15 +51,15 @@ pub(super) struct Contents {
     /// Objects of kinds that do not matter, counted.
     pub ignored: BTreeMap<Box<str>, usize>,
     /// Why objects, or the file, cannot be used.
-    pub errors: Vec<Finding>,
+    pub errors: Vec<FileProblem>,
     /// Parts of valid objects that are ignored.
-    pub warnings: Vec<Finding>,
+    pub warnings: Vec<FileProblem>,
 }
 
 /// A problem with a file or an object in it. Together with the name of the file, it is a
 /// [`Problem`](super::problem::Problem).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Finding {
+pub(super) enum FileProblem {
     /// The file cannot be read, or is too large.
     Unread(String),
     /// The text is invalid at this line, counted from 1.
@@ -72,7 +72,7 @@ pub(super) enum Finding {
 
 impl Contents {
     /// The contents of a file that cannot be used at all.
-    pub fn broken(finding: Finding) -> Self {
+    pub fn broken(finding: FileProblem) -> Self {
         Self { errors: vec![finding], ..Self::default() }
     }
 
@@ -103,7 +103,7 @@ impl Contents {
             Entry::Vacant(entry) => _ = entry.insert(object),
             Entry::Occupied(mut entry) => {
                 let error = FieldError::new("metadata.name", "is in this file twice; the later one is used");
-                self.warnings.push(Finding::Object(api::Problem { object: entry.key().clone(), error }));
+                self.warnings.push(FileProblem::Object(api::Problem { object: entry.key().clone(), error }));
                 entry.insert(object);
             }
         }
@@ -129,10 +129,10 @@ impl Contents {
             Err(error) => return self.nameless(Some(kind), place(), error),
         };
         let object = convert(&document.body, &id, context);
-        self.warnings.extend(context.warnings.drain(..).map(Finding::Object));
+        self.warnings.extend(context.warnings.drain(..).map(FileProblem::Object));
         match object {
             Ok(object) => self.insert(id, object),
-            Err(error) => self.errors.push(Finding::Object(api::Problem { object: id, error })),
+            Err(error) => self.errors.push(FileProblem::Object(api::Problem { object: id, error })),
         }
     }
 
@@ -168,11 +168,11 @@ impl Contents {
         let Some(kind) = similar_kind(name, version) else { return };
         let error =
             FieldError::new("kind", format_args!("{name} is unknown and left out; did you mean {kind}?"));
-        self.warnings.push(Finding::Nameless { kind: None, place: place(), error });
+        self.warnings.push(FileProblem::Nameless { kind: None, place: place(), error });
     }
 
     fn nameless(&mut self, kind: Option<Kind>, place: String, error: FieldError) {
-        self.errors.push(Finding::Nameless { kind, place, error });
+        self.errors.push(FileProblem::Nameless { kind, place, error });
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_saphyr::{Budget, Options};
 
 use super::{
-    contents::{Contents, Finding},
+    contents::{Contents, FileProblem},
     document::{self, Document},
     kubectl_yaml, mistake, parallel, size,
     split::{self, Part},
@@ -56,7 +56,7 @@ pub(super) fn parse(bytes: &[u8], context: &mut Context) -> Contents {
 
 /// Contents that cannot be read as YAML or JSON.
 fn unreadable(line: Option<u64>, message: impl Into<String>) -> Contents {
-    Contents::broken(Finding::Text { line, message: message.into() })
+    Contents::broken(FileProblem::Text { line, message: message.into() })
 }
 
 fn parse_part(part: &Part<'_>, context: &mut Context) -> Contents {

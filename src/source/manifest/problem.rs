@@ -4,7 +4,7 @@ use std::{fmt, path::Path, sync::Arc};
 
 use tracing::{error, warn};
 
-use super::contents::Finding;
+use super::contents::FileProblem;
 use crate::text::one_line;
 
 /// A problem with a manifest: displayed as one line, `FILE[:LINE]: [OBJECT: ][FIELD: ]MESSAGE`.
@@ -42,16 +42,16 @@ impl Problem {
         Self { file: Arc::clone(file), line: None, object: None, field: None, message }
     }
 
-    pub(super) fn new(file: &Arc<Path>, finding: Finding) -> Self {
+    pub(super) fn new(file: &Arc<Path>, finding: FileProblem) -> Self {
         let (object, error) = match finding {
-            Finding::Unread(message) => return Self::of_file(file, one_line(message)),
-            Finding::Text { line, message } => {
+            FileProblem::Unread(message) => return Self::of_file(file, one_line(message)),
+            FileProblem::Text { line, message } => {
                 return Self { line, ..Self::of_file(file, one_line(message)) };
             }
-            Finding::Nameless { kind, place, error } => {
+            FileProblem::Nameless { kind, place, error } => {
                 (kind.map_or_else(|| place.clone(), |kind| format!("{kind} in {place}")), error)
             }
-            Finding::Object(problem) => (problem.object.to_string(), problem.error),
+            FileProblem::Object(problem) => (problem.object.to_string(), problem.error),
         };
         let field = Some(one_line(error.field)).filter(|field| !field.is_empty());
         Self { object: Some(object), field, ..Self::of_file(file, one_line(error.message)) }

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     cluster::{Cluster, Duplicate},
-    contents::{Contents, Finding},
+    contents::{Contents, FileProblem},
     files::{self, Directory, Found, Listing, Other, Signature},
     objects::{Entry, sorted},
     parallel, parse,
@@ -106,8 +106,8 @@ struct FileState {
     objects: Box<[Entry]>,
     ignored: BTreeMap<Box<str>, usize>,
     /// Present errors, which have been reported.
-    errors: HashSet<Finding>,
-    warnings: HashSet<Finding>,
+    errors: HashSet<FileProblem>,
+    warnings: HashSet<FileProblem>,
 }
 
 impl fmt::Debug for Source {
@@ -297,7 +297,7 @@ impl Source {
             argument.failure.is_some() || is_read && !is_used
         };
         self.arguments.iter().enumerate().any(is_missing)
-            || self.files.values().any(|file| file.errors.iter().any(|e| matches!(e, Finding::Unread(_))))
+            || self.files.values().any(|file| file.errors.iter().any(|e| matches!(e, FileProblem::Unread(_))))
     }
 
     fn report_empty_paths(&self, errors: &mut Vec<Problem>) {
@@ -421,7 +421,7 @@ impl Source {
             let is_stdin = path == self.stdin_path;
             let hint = if is_stdin { " (did the command that writes it fail?)" } else { "" };
             let message = format!("holds no object{hint}; {HINT}");
-            contents.errors.push(Finding::Text { line: None, message });
+            contents.errors.push(FileProblem::Text { line: None, message });
         }
         let Contents { objects, ignored, errors, warnings } = contents;
         let is_good = errors.is_empty();
@@ -455,11 +455,11 @@ impl Source {
 
 /// The contents of a file that cannot be read.
 fn unread(error: &io::Error) -> Contents {
-    Contents::broken(Finding::Unread(format!("cannot be read: {error}")))
+    Contents::broken(FileProblem::Unread(format!("cannot be read: {error}")))
 }
 
 /// Remembers the present problems of a file, and returns the new ones.
-fn report(path: &Arc<Path>, findings: Vec<Finding>, known: &mut HashSet<Finding>) -> Vec<Problem> {
+fn report(path: &Arc<Path>, findings: Vec<FileProblem>, known: &mut HashSet<FileProblem>) -> Vec<Problem> {
     let mut now = HashSet::with_capacity(findings.len());
     let mut new = Vec::new();
     for finding in findings {

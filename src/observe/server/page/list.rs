@@ -86,7 +86,7 @@ fn contains(service: &Service, search: &str) -> bool {
 }
 
 fn row(snapshot: &Snapshot, name: &ObjectName, row: &Row) -> Markup {
-    let class = |problem: &picture::Problem| picture::severity_class(problem.severity);
+    let class = |problem: &picture::ShownFinding| picture::severity_class(problem.severity);
     html! {
         tr {
             td { a href=(path(name)) { (row.name) } }
