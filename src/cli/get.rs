@@ -1,22 +1,24 @@
 //! `get`: Services, endpoints and commits, as kubectl would list them.
 
+mod arguments;
 pub mod commits;
 pub mod rows;
 pub mod table;
 
 use std::{collections::HashMap, io::Write as _, process::ExitCode, slice, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
 use portolan_rules::{explanation::ExplainedService, model::ObjectName};
 use serde::Serialize;
 
-pub use self::table::Listed;
+pub use self::{
+    arguments::{GetArgs, GetCommand, GetOutput, HELP},
+    table::Listed,
+};
 use self::{
     rows::{Beside, ServiceRow},
     table::{Cells, Line},
 };
 use super::{
-    arguments::ViewArgs,
     columns::{Columns, GAP, align},
     explain::{Scene, agent, object_name},
     output::{self, CommandError, Ended},
@@ -26,98 +28,6 @@ use crate::{
     kernel::nftables::read_counts,
     observe::{counts::Totals, query::Wanted},
 };
-
-/// The text at the end of the help.
-pub(super) const HELP: &str = "\
-Without -f and --kubeconfig, the agent that runs on this node answers.
-
-Exit status: 0 success, 1 a named Service does not exist, 2 an error.
-
-Examples:
-  portolan get services -A
-  portolan get services web -n shop -o yaml
-  portolan get endpoints -n shop --watch
-  portolan get commits -o json";
-
-/// What is listed.
-#[derive(Debug, Subcommand)]
-pub enum GetCommand {
-    /// Services as they are programmed on this node
-    #[command(alias = "service", alias = "svc")]
-    Services(GetArgs),
-
-    /// Endpoints of Services, with their shares on this node
-    #[command(alias = "endpoint", alias = "ep")]
-    Endpoints(GetArgs),
-
-    /// The last commits of the running agent: what they changed and why, and the last that failed
-    #[command(alias = "commit")]
-    Commits(CommitsArgs),
-}
-
-/// Arguments of `get services` and `get endpoints`.
-#[derive(Args, Clone, Debug)]
-pub struct GetArgs {
-    /// Names of Services, or NAMESPACE/NAME [default: all Services]
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
-
-    /// Namespace of the Services
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
-
-    /// Services of all namespaces
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-
-    /// Output format [default: a table]
-    #[arg(short, long, value_enum)]
-    pub output: Option<GetOutput>,
-
-    /// Leave out the column headers
-    #[arg(long)]
-    pub no_headers: bool,
-
-    /// Look again every second, and print what changed
-    #[arg(short, long)]
-    pub watch: bool,
-
-    /// The node whose view is listed.
-    #[command(flatten)]
-    pub view: ViewArgs,
-}
-
-/// Arguments of `get commits`.
-#[derive(Args, Clone, Debug)]
-pub struct CommitsArgs {
-    /// Output format [default: plain text]
-    #[arg(short, long, value_enum)]
-    pub output: Option<CommitsOutput>,
-
-    /// The agent to ask.
-    #[command(flatten)]
-    pub view: ViewArgs,
-}
-
-/// Output format of `get services` and `get endpoints`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum GetOutput {
-    /// A table with more columns.
-    Wide,
-    /// One object.
-    Json,
-    /// The same in YAML.
-    Yaml,
-    /// Only names.
-    Name,
-}
-
-/// Output format of `get commits`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CommitsOutput {
-    /// One object.
-    Json,
-}
 
 /// Most frontends and endpoints whose counters are read from the kernel.
 const ELEMENTS: usize = 100_000;

@@ -1,5 +1,6 @@
 //! `top`: a live view of the Services of this node.
 
+mod arguments;
 mod frame;
 mod model;
 mod reader;
@@ -8,78 +9,23 @@ mod tests;
 
 use std::{
     io::{self, IsTerminal as _},
-    path::PathBuf,
     process::ExitCode,
     sync::mpsc::{Sender, channel},
 };
 
-use clap::{Args, ValueEnum};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
+pub use self::arguments::{HELP, TopArgs};
 use self::{
-    model::{Action, Look, Model},
-    reader::Reader,
+    model::{Action, Model},
+    reader::{News, Reader},
 };
 use super::{explain::object_name, output::Ended};
 use crate::config::settings::socket_path;
-
-/// The text at the end of the help.
-pub(super) const HELP: &str = "\
-Connections are counted if the agent runs with --endpoint-counters.
-
-Keys: q quits, the arrows select, Enter opens a Service and Esc leaves it, s sorts by the next column, r
-reverses the order, / filters by a part of the name.
-
-Exit status: 0 the user quit, 2 an error.
-
-Examples:
-  portolan top
-  portolan top shop/web
-  portolan top -n shop --sort refused";
-
-/// Arguments of `top`.
-#[derive(Args, Clone, Debug)]
-pub struct TopArgs {
-    /// Name of a Service to open at the start, or NAMESPACE/NAME
-    #[arg(value_name = "SERVICE")]
-    pub service: Option<String>,
-
-    /// Services of this namespace only [default: all]
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-
-    /// What to sort Services by
-    #[arg(long, value_enum, default_value_t)]
-    pub sort: Sort,
-
-    /// The socket of the agent to ask [default: /run/portolan/TABLE.sock]
-    #[arg(long, value_name = "PATH")]
-    pub socket: Option<PathBuf>,
-
-    /// Name of the agent's tables
-    #[arg(long, value_name = "NAME", default_value = "portolan")]
-    pub table_name: String,
-}
-
-/// What to sort Services by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Sort {
-    /// New connections a second, the most first.
-    #[default]
-    Rate,
-    /// New connections since the agent started, the most first.
-    Connections,
-    /// Refused connections, the most first.
-    Refused,
-    /// Endpoints that are used, the fewest first.
-    Endpoints,
-    /// Namespace and name.
-    Name,
-}
 
 /// Shows the view until a key or a signal ends it. Exit status: 0, or 2 for an error.
 pub fn top(args: &TopArgs) -> Ended {
@@ -97,18 +43,6 @@ pub fn top(args: &TopArgs) -> Ended {
     model.take(reader.look()?);
     show(model, reader).map_err(|error| format!("the terminal cannot be used: {error}"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The events that the view waits for.
-enum News {
-    /// What the agent answered.
-    Look(Box<Look>),
-    /// The agent does not answer, and why.
-    Lost(String),
-    /// An event of the terminal: a key, or another size.
-    Terminal(io::Result<Event>),
-    /// A signal to end.
-    End,
 }
 
 /// Draws until the view ends, and then restores the terminal.

@@ -1,8 +1,9 @@
 //! The documents: transcripts show the real output, links have targets, figures and pictures are current, and the
-//! explained messages exist. Also the workflows of the hosting site. Needs root: transcripts program a kernel, in a
+//! explained messages exist. Also the workflows of the hosting site, and the direction of imports. Needs root: transcripts program a kernel, in a
 //! network namespace.
 
 mod benchmarks;
+mod imports;
 mod links;
 mod messages;
 mod names;

@@ -14,11 +14,9 @@ use signal_hook::{
     iterator::Signals,
 };
 
+use super::arguments::ConnectivityTestArgs;
 use crate::{
-    cli::{
-        connectivity_test::ConnectivityTestArgs,
-        output::{CommandError, Ended},
-    },
+    cli::output::{CommandError, Ended},
     source::cluster::Objects,
 };
 

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use portolan_rules::picture::count;
 use serde_json::Value;
 
+use super::arguments::{CommitsArgs, CommitsOutput};
 use crate::{
     cli::{
         explain::agent,
-        get::{CommitsArgs, CommitsOutput},
         output::{self, Ended},
     },
     config::settings::Settings,

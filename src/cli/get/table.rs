@@ -2,11 +2,11 @@
 
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
-use super::rows::{EndpointRow, PortRow, ServiceRow};
-use crate::cli::{
-    columns::{Columns, GAP, align, or_dash},
-    get::{GetArgs, GetOutput},
+use super::{
+    arguments::{GetArgs, GetOutput},
+    rows::{EndpointRow, PortRow, ServiceRow},
 };
+use crate::cli::columns::{Columns, GAP, align, or_dash};
 
 /// What is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

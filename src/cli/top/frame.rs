@@ -13,7 +13,7 @@ use ratatui::{
 use serde_json::Value;
 
 use super::{
-    Sort,
+    arguments::Sort,
     model::{EndpointLine, Line, Model},
 };
 use crate::cli::{

@@ -7,7 +7,7 @@ use portolan_rules::model::ObjectName;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 
-use super::Sort;
+use super::arguments::Sort;
 use crate::{
     cli::get::{
         rows::{EndpointRow, PortRow, ServiceRow},

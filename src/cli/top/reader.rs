@@ -10,9 +10,10 @@ use std::{
 };
 
 use portolan_rules::model::ObjectName;
+use ratatui::crossterm::event::Event;
 use serde_json::Value;
 
-use super::{News, model::Look};
+use super::model::Look;
 use crate::{
     cli::{
         explain::{AgentError, Scene, agent},
@@ -20,6 +21,18 @@ use crate::{
     },
     observe::query::Wanted,
 };
+
+/// The events that the view waits for.
+pub enum News {
+    /// What the agent answered.
+    Look(Box<Look>),
+    /// The agent does not answer, and why.
+    Lost(String),
+    /// An event of the terminal: a key, or another size.
+    Terminal(std::io::Result<Event>),
+    /// A signal to end.
+    End,
+}
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use ratatui::{
 use serde_json::{Value, json};
 
 use super::{
-    Sort,
+    arguments::Sort,
     frame::draw,
     model::{Action, Look, Model},
 };
