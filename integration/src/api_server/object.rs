@@ -63,12 +63,12 @@ impl Deref for Object {
 
 /// An event of a watch.
 #[derive(Debug, Clone)]
-pub(super) struct Event {
+pub(super) struct WatchEvent {
     pub kind: &'static str,
     pub object: Arc<Object>,
 }
 
-impl Event {
+impl WatchEvent {
     pub fn new(kind: &'static str, object: Value) -> Self {
         Self { kind, object: Object::new(object) }
     }

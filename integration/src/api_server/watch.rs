@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch::Receiver, time::Instant};
 
 use super::{
-    object::{Event, Object},
+    object::{Object, WatchEvent},
     protobuf::Encoding,
     query::ListOptions,
     serve::Shared,
@@ -36,7 +36,7 @@ struct Watch {
     /// Changes up to this version have been sent, or do not matter.
     position: u64,
     /// Events that are ready to be sent.
-    ready: VecDeque<Event>,
+    ready: VecDeque<WatchEvent>,
     /// The number of events so far.
     count: usize,
     signal: Receiver<u64>,
@@ -71,7 +71,7 @@ pub(super) fn watch(shared: &Arc<Shared>, options: ListOptions) -> Result<Respon
         over = true;
     } else if initial {
         let page = super::serve::page(&mut store, &options, None, usize::MAX)?;
-        ready.extend(page.items.into_iter().map(|object| Event { kind: "ADDED", object }));
+        ready.extend(page.items.into_iter().map(|object| WatchEvent { kind: "ADDED", object }));
         if options.send_initial_events.is_some() && options.bookmarks {
             ready.push_back(bookmark(&options, newest, true));
         }
@@ -127,7 +127,7 @@ impl Watch {
                 if !self.ready.is_empty() {
                     let count = self.ready.len().min(PIECE);
                     let (resource, encoding) = (self.options.resource, self.options.encoding);
-                    let encode = |event: Event| event.encoded(resource, encoding);
+                    let encode = |event: WatchEvent| event.encoded(resource, encoding);
                     let piece: Vec<u8> = self.ready.drain(..count).flat_map(encode).collect();
                     if self.initial && self.ready.is_empty() {
                         self.initial = false;
@@ -176,14 +176,14 @@ impl Watch {
 
     /// The event of a change for this watch: an object that is no longer selected is deleted, a newly selected one is
     /// added.
-    fn event(&self, change: &Change) -> Option<Event> {
+    fn event(&self, change: &Change) -> Option<WatchEvent> {
         let selected = |object: &&Arc<Object>| super::serve::is_wanted(&self.options, object);
         if change.resource != self.options.resource {
             return None;
         }
         let (before, after) =
             (change.before.as_ref().filter(selected), change.after.as_ref().filter(selected));
-        let event = |kind, object: &Arc<Object>| Event { kind, object: Arc::clone(object) };
+        let event = |kind, object: &Arc<Object>| WatchEvent { kind, object: Arc::clone(object) };
         match (before, after) {
             (None, None) => None,
             (None, Some(object)) => Some(event("ADDED", object)),
@@ -191,24 +191,24 @@ impl Watch {
             (Some(object), None) => {
                 let mut object = Value::clone(object);
                 object["metadata"]["resourceVersion"] = change.version.to_string().into();
-                Some(Event::new("DELETED", object))
+                Some(WatchEvent::new("DELETED", object))
             }
         }
     }
 }
 
-fn error(refusal: &Refusal) -> Event {
-    Event::new("ERROR", refusal.status())
+fn error(refusal: &Refusal) -> WatchEvent {
+    WatchEvent::new("ERROR", refusal.status())
 }
 
-fn bookmark(options: &ListOptions, version: u64, is_end_of_initial_events: bool) -> Event {
+fn bookmark(options: &ListOptions, version: u64, is_end_of_initial_events: bool) -> WatchEvent {
     let resource = options.resource;
     let mut metadata = json!({"resourceVersion": version.to_string()});
     if is_end_of_initial_events {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
     let object = json!({"kind": resource.kind(), "apiVersion": resource.version(), "metadata": metadata});
-    Event::new("BOOKMARK", object)
+    WatchEvent::new("BOOKMARK", object)
 }
 
 fn too_old(version: u64) -> Refusal {

@@ -37,7 +37,7 @@ const CONTROLLER: u64 = 2;
 
 /// Something that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+enum Occurrence {
     /// The Deployment of an application begins to replace its pods.
     Rollout(u32),
     /// A pod has its address.
@@ -58,7 +58,7 @@ enum Event {
     Status,
 }
 
-impl Event {
+impl Occurrence {
     /// Whether the event recurs while other things happen.
     const fn is_background(self) -> bool {
         matches!(self, Self::Probe | Self::Status)
@@ -74,7 +74,7 @@ pub struct Simulation {
     /// When the phase began.
     began: u64,
     /// Future events; of two at the same time, the one noted first comes first.
-    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    events: BinaryHeap<Reverse<(u64, u64, Occurrence)>>,
     noted: u64,
     /// How many of these events are not in the background, and how many of those are recoveries from background events.
     foreground: usize,
@@ -136,19 +136,19 @@ impl Simulation {
                     applications.filter(of_middle_size).map(|(number, _)| number).collect();
                 self.cluster.rng.shuffle(&mut candidates);
                 for application in candidates.into_iter().take(self.plan.rollouts as usize) {
-                    self.after(0..=1_000, Event::Rollout(application));
+                    self.after(0..=1_000, Occurrence::Rollout(application));
                 }
             }
-            Phase::ZoneLost => self.cluster.zone(0).for_each(|node| self.after(ZONE, Event::Lost(node))),
-            Phase::ZoneBack => self.cluster.zone(0).for_each(|node| self.after(ZONE, Event::Back(node))),
+            Phase::ZoneLost => self.cluster.zone(0).for_each(|node| self.after(ZONE, Occurrence::Lost(node))),
+            Phase::ZoneBack => self.cluster.zone(0).for_each(|node| self.after(ZONE, Occurrence::Back(node))),
             Phase::Created => {
                 for number in 0..u64::from(self.plan.created) {
-                    self.note(self.now + number * CREATION, Event::Created);
+                    self.note(self.now + number * CREATION, Occurrence::Created);
                 }
             }
         }
-        self.note(self.now + PROBES, Event::Probe);
-        self.note(self.now + STATUS, Event::Status);
+        self.note(self.now + PROBES, Occurrence::Probe);
+        self.note(self.now + STATUS, Occurrence::Status);
     }
 
     /// The next writes; `None` at the end of the phase.
@@ -186,42 +186,42 @@ impl Simulation {
         self.now = at;
         self.foreground -= usize::from(!event.is_background());
         match event {
-            Event::Rollout(application) => {
+            Occurrence::Rollout(application) => {
                 let rollout = Rollout::new(&self.cluster.applications[application as usize]);
                 self.rollouts.insert(application, rollout);
                 self.roll(application);
             }
-            Event::Placed(application, pod) => {
+            Occurrence::Placed(application, pod) => {
                 self.cluster.place(application, pod);
                 self.wait(application);
-                self.after(READY, Event::Ready(application, pod.number));
+                self.after(READY, Occurrence::Ready(application, pod.number));
                 if self.cluster.rng.u32(0..ONE_FAILS) == 0 {
                     let fails = self.cluster.rng.u64(FAILS) + READY.end();
-                    self.note(self.now + fails, Event::NotReady(application, pod.number));
+                    self.note(self.now + fails, Occurrence::NotReady(application, pod.number));
                 }
             }
-            Event::Ready(application, pod) => self.recover(application, pod),
-            Event::NotReady(application, pod) => {
+            Occurrence::Ready(application, pod) => self.recover(application, pod),
+            Occurrence::NotReady(application, pod) => {
                 self.set(application, pod, Condition::NotReady);
-                self.note(self.now + RECOVERY, Event::Ready(application, pod));
+                self.note(self.now + RECOVERY, Occurrence::Ready(application, pod));
             }
-            Event::Ended(application, pod) => {
+            Occurrence::Ended(application, pod) => {
                 self.cluster.end(application, pod);
                 self.wait(application);
             }
-            Event::Lost(node) => {
+            Occurrence::Lost(node) => {
                 self.lost.insert(node);
                 for (application, pod) in self.cluster.pods_on(node) {
                     self.set(application, pod, Condition::NotReady);
                 }
             }
-            Event::Back(node) => {
+            Occurrence::Back(node) => {
                 self.lost.remove(&node);
                 for (application, pod) in self.cluster.pods_on(node) {
                     self.set(application, pod, Condition::Ready);
                 }
             }
-            Event::Created => {
+            Occurrence::Created => {
                 let application = self.cluster.create();
                 self.wait(application);
                 for _ in 0..self.cluster.applications[application as usize].replicas {
@@ -229,24 +229,24 @@ impl Simulation {
                 }
                 return vec![Write::Service(application)];
             }
-            Event::Probe => {
+            Occurrence::Probe => {
                 // Once nothing else happens, probes no longer fail.
                 if self.foreground > self.recovering {
                     if let Some((application, pod)) = self.cluster.any_ready() {
                         self.set(application, pod, Condition::NotReady);
                         self.recovering += 1;
-                        self.note(self.now + RECOVERY, Event::Recovered(application, pod));
+                        self.note(self.now + RECOVERY, Occurrence::Recovered(application, pod));
                     }
-                    self.note(self.now + PROBES, Event::Probe);
+                    self.note(self.now + PROBES, Occurrence::Probe);
                 }
             }
-            Event::Recovered(application, pod) => {
+            Occurrence::Recovered(application, pod) => {
                 self.recovering -= 1;
                 self.recover(application, pod);
             }
-            Event::Status => {
+            Occurrence::Status => {
                 self.statuses += 1;
-                self.note(self.now + STATUS, Event::Status);
+                self.note(self.now + STATUS, Occurrence::Status);
                 return vec![Write::NodeStatus(self.statuses)];
             }
         }
@@ -259,7 +259,7 @@ impl Simulation {
         let Turn { created, deleted } = rollout.turn(&self.cluster.applications[application as usize]);
         for pod in deleted {
             self.set(application, pod, Condition::Terminating);
-            self.after(END, Event::Ended(application, pod));
+            self.after(END, Occurrence::Ended(application, pod));
         }
         for _ in 0..created {
             let pod = self.start(application);
@@ -274,7 +274,7 @@ impl Simulation {
     /// Starts a pod; returns its number.
     fn start(&mut self, application: u32) -> u32 {
         let pod = self.cluster.pod();
-        self.after(ADDRESS, Event::Placed(application, pod));
+        self.after(ADDRESS, Occurrence::Placed(application, pod));
         pod.number
     }
 
@@ -302,12 +302,12 @@ impl Simulation {
         }
     }
 
-    fn after(&mut self, wait: RangeInclusive<u64>, event: Event) {
+    fn after(&mut self, wait: RangeInclusive<u64>, event: Occurrence) {
         let wait = self.cluster.rng.u64(wait);
         self.note(self.now + wait, event);
     }
 
-    fn note(&mut self, at: u64, event: Event) {
+    fn note(&mut self, at: u64, event: Occurrence) {
         self.foreground += usize::from(!event.is_background());
         self.noted += 1;
         self.events.push(Reverse((at, self.noted, event)));

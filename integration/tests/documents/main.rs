@@ -4,6 +4,7 @@
 
 mod benchmarks;
 mod imports;
+mod kernels;
 mod links;
 mod messages;
 mod names;

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeSet, fmt, ops::ControlFlow};
 
+use portolan_rules::plane::chains;
+
 use super::{attributes::Message, error::Error, handle::Kernel, uapi::*, wire};
 use crate::config::settings::KUBE_PROXY_TABLE;
-
-/// A chain that every table of Portolan has; in the other plane, its name has a suffix.
-const PORTOLAN_CHAIN: &str = "short-circuit-node-port";
 
 /// Chains of kube-proxy in its modes iptables and ipvs. `KUBE-FIREWALL`, `KUBE-IPTABLES-HINT` and `KUBE-KUBELET-CANARY`
 /// are the kubelet's, and no sign of kube-proxy.
@@ -68,7 +67,8 @@ fn proxy(table: &str, chain: &str) -> Option<Proxy> {
         Some(Proxy::KubeProxyNftables)
     } else if KUBE_PROXY_CHAINS.contains(&chain) {
         Some(Proxy::KubeProxyIptables)
-    } else if chain.starts_with(PORTOLAN_CHAIN) {
+    } else if chain.starts_with(chains::SHORT_CIRCUIT_NODE_PORT) {
+        // Every table of Portolan has this chain; in the other plane, its name has a suffix.
         Some(Proxy::Portolan)
     } else {
         None
