@@ -125,3 +125,37 @@ fn each_dependency_has_its_reason() {
         }
     }
 }
+
+/// Messages name flags that exist.
+#[test]
+fn each_flag_that_a_message_names_exists() {
+    fn add(command: &clap::Command, flags: &mut BTreeSet<String>) {
+        flags.extend(command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned));
+        command.get_subcommands().for_each(|command| add(command, flags));
+    }
+    // The last one is of iptables-restore.
+    let mut flags = BTreeSet::from(["help", "version", "test"].map(str::to_owned));
+    add(&portolan::cli::arguments::definition(), &mut flags);
+    let mut files = Vec::new();
+    sources(&top().join("src"), &mut files);
+    // The table of options defines flags, rather than names them.
+    files.retain(|file| !file.ends_with("config/options.rs") && !file.ends_with("tests.rs"));
+    files.retain(|file| file.components().all(|component| component.as_os_str() != "tests"));
+    let mut named = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code.take_while(|line| *line != "#[cfg(test)]") {
+            for (at, _) in line.match_indices("--") {
+                let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+                let rest = &line[at + 2..];
+                let name = &rest[..rest.find(|c: char| !is_part(c)).unwrap_or(rest.len())];
+                if name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                    assert!(flags.contains(name), "{}: there is no --{name}", file.display());
+                    named += 1;
+                }
+            }
+        }
+    }
+    assert!(named > 50, "{named} flags");
+}
