@@ -155,7 +155,7 @@ async fn from_file(path: &Path, context: Option<&str>, master: Option<&str>) -> 
     }
     if let Some(provider) = &config.auth_info.auth_provider {
         return Err(refuse(&format!(
-            "the user's auth-provider {:?} is supported neither here nor by kube-proxy; use exec, a token or a client \
+            "the user's auth-provider {:?} is not supported by Portolan or kube-proxy; use exec, a token or a client \
              certificate",
             provider.name
         )));
