@@ -21,8 +21,8 @@ documents, as kubeadm has it, or in a `ConfigMap` (`config.conf` or `config`).
 
 - With `--config`, the file decides. Of the flags, only those marked **Overrides** and those without a field have an \
 effect; one warning names the others.
-- An unknown, misplaced or repeated field gives a warning with its line and the nearest name, and is ignored, as by \
-kube-proxy. `--strict-config` makes it an error.
+- An unknown, misplaced or repeated field gives a warning with its line and the nearest name, as by kube-proxy; it is \
+ignored, except that the last of repeated fields counts. `--strict-config` makes it an error.
 - `--show-config` prints the configuration that would be in effect, and the warnings that `run` would log.
 - A field that is absent, null or empty has its default.
 - If the file changes, the agent logs which fields changed and exits, so that its supervisor restarts it.

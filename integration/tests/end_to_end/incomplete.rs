@@ -99,7 +99,7 @@ fn without_any_object_no_command_changes_anything() {
     // An agent that watches files reports the same, and waits for objects.
     for name in ["comment.yaml", "status.json", "config.yaml", "tree", "none"] {
         let agent = Agent::spawn(&scene.lab.node_a, Path::new(&at(name)), &FACTS[2..]).unwrap();
-        wait_until("the agent reports it", || agent.stderr().contains("the kernel stays as it is"));
+        wait_until("the agent reports it", || agent.stderr().contains("the kernel is left unchanged"));
         assert_eq!(agent.readyz(), Some(503), "{}", agent.stderr());
         agent.terminate().unwrap();
     }
@@ -278,7 +278,7 @@ fn rules_stay_while_the_node_that_they_depend_on_cannot_be_read() {
     let good = fs::read_to_string(scene.manifests.file("nodes.yaml")).unwrap();
     scene.manifests.put_text("nodes.yaml", "]").unwrap();
     let agent = start(&scene.lab.node_a);
-    wait_until("the agent reports it", || agent.stderr().contains("the kernel stays as it is"));
+    wait_until("the agent reports it", || agent.stderr().contains("the kernel is left unchanged"));
     put(&scene, "new", 2, &[&one]);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(list(&scene), before);
