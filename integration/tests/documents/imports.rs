@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use crate::{sources, top};
+
 /// The path of a module from the crate's root, which is empty.
 type Module = Vec<String>;
 
@@ -18,9 +20,8 @@ struct Imports {
 
 #[test]
 fn files_import_one_another_in_one_direction() {
-    for crate_root in ["../src", "../rules/src"] {
-        let mut sources = BTreeMap::new();
-        read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(crate_root), &mut Vec::new(), &mut sources);
+    for crate_root in ["src", "rules/src"] {
+        let sources = read(&top().join(crate_root));
         assert!(sources.len() > 100, "{crate_root} has {} files", sources.len());
         let imports: BTreeMap<Module, Imports> =
             sources.iter().map(|(module, text)| (module.clone(), imports(module, text, &sources))).collect();
@@ -47,31 +48,26 @@ fn files_import_one_another_in_one_direction() {
     }
 }
 
-/// Reads the files below a directory, without comments and tests.
-fn read(directory: &Path, at: &mut Module, sources: &mut BTreeMap<Module, String>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        if name == "tests" {
+/// Returns the code of each module below a directory, without comments and tests.
+fn read(directory: &Path) -> BTreeMap<Module, String> {
+    let mut modules = BTreeMap::<Module, String>::new();
+    for path in sources(directory) {
+        let name = path.strip_prefix(directory).unwrap().with_extension("");
+        let mut module: Module = name.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
+        if module.iter().any(|name| name == "tests") {
             continue;
         }
-        let is_root = at.is_empty() && ["lib", "main"].contains(&&*name);
-        at.extend((!is_root).then_some(name));
-        if path.is_dir() {
-            read(&path, at, sources);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            let tests = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at);
-            let is_inline = |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.ends_with('{'));
-            let code = &text[..tests.into_iter().find(is_inline).unwrap_or(text.len())];
-            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-            let lines: String = lines.flat_map(|line| [line.trim(), "\n"]).collect();
-            sources.entry(at.clone()).or_default().push_str(&lines);
+        if ["lib", "main"].contains(&module.join("/").as_str()) {
+            module.clear();
         }
-        if !is_root {
-            at.pop();
-        }
+        let text = fs::read_to_string(&path).unwrap();
+        let tests = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at);
+        let is_inline = |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.ends_with('{'));
+        let code = &text[..tests.into_iter().find(is_inline).unwrap_or(text.len())];
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        modules.entry(module).or_default().extend(lines.flat_map(|line| [line.trim(), "\n"]));
     }
+    modules
 }
 
 fn imports(module: &Module, source: &str, sources: &BTreeMap<Module, String>) -> Imports {

@@ -33,6 +33,14 @@ fn documents() -> Vec<(PathBuf, String)> {
     files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
+/// Returns all files with Rust code below a directory.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let of_entry = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+    let files = entries.flat_map(of_entry);
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
 /// Returns the code blocks of a document, each with its language.
 fn blocks(text: &str) -> Vec<(&str, Vec<&str>)> {
     let mut blocks: Vec<(&str, Vec<&str>)> = Vec::new();

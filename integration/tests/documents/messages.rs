@@ -1,33 +1,23 @@
 //! The messages that the documents explain are those that Portolan prints, and every command is documented.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use portolan_integration::binary;
 
-use crate::top;
+use crate::{sources, top};
 
-/// Appends the sources of the binary and of the compiler, each joined to one line: literals may span several lines.
-fn sources(directory: &Path, text: &mut String) {
-    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
-        let path = entry.path();
-        if path.is_dir() {
-            sources(&path, text);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            let source = fs::read_to_string(&path).unwrap();
-            for line in source.lines() {
-                text.push_str(line.trim_start().trim_end_matches('\\'));
-            }
-        }
-    }
+/// Returns the code below a directory in one line: literals may span several lines.
+fn code(directory: &str) -> String {
+    let text = |file| fs::read_to_string(file).unwrap();
+    let of_file = |text: String| -> String {
+        text.lines().map(|line| line.trim_start().trim_end_matches('\\')).collect()
+    };
+    sources(&top().join(directory)).into_iter().map(text).map(of_file).collect()
 }
 
 #[test]
 fn messages_in_troubleshooting_are_printed() {
-    let mut source = String::new();
-    for directory in ["src", "rules/src"] {
-        sources(&top().join(directory), &mut source);
-    }
-    let source = source.replace("\\\"", "\"");
+    let source = ["src", "rules/src"].map(code).concat().replace("\\\"", "\"");
     let text = fs::read_to_string(top().join("docs/troubleshooting.md")).unwrap();
     let rows: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| `")).collect();
     assert!(rows.len() >= 8, "{rows:?}");
@@ -47,8 +37,7 @@ fn messages_in_troubleshooting_are_printed() {
 /// klog's convention: messages are constant and values are in keys, so that lines can be counted and searched.
 #[test]
 fn messages_of_the_log_are_constant() {
-    let mut source = String::new();
-    sources(&top().join("src"), &mut source);
+    let source = code("src");
     let mut calls = 0;
     for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
         for (at, _) in source.match_indices(level) {

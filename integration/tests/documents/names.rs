@@ -1,12 +1,8 @@
 //! Paths and names of code in the documents for contributors exist.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs};
 
-use crate::{prose, top};
+use crate::{prose, sources, top};
 
 /// The documents that name files, folders and items of code.
 const DOCUMENTS: [&str; 2] = ["ARCHITECTURE.md", "CONTRIBUTING.md"];
@@ -19,18 +15,6 @@ fn code_spans(document: &str) -> Vec<String> {
     let text = fs::read_to_string(top().join(document)).unwrap();
     let text = prose(&text);
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-/// Finds all sources in a folder.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 #[test]
@@ -59,11 +43,8 @@ fn paths_in_the_documents_for_contributors_exist() {
 
 #[test]
 fn items_in_the_documents_for_contributors_exist() {
-    let mut files = Vec::new();
-    for folder in ["src", "rules", "integration"] {
-        sources(&top().join(folder), &mut files);
-    }
-    let code: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let files = ["src", "rules", "integration"].iter().flat_map(|folder| sources(&top().join(folder)));
+    let code: Vec<String> = files.map(|file| fs::read_to_string(file).unwrap()).collect();
     let is_declared = |name: &str| {
         let declarations =
             ["fn", "struct", "enum", "trait", "const", "type"].map(|kind| format!("{kind} {name}"));
@@ -136,8 +117,7 @@ fn each_flag_that_a_message_names_exists() {
     // The last one is of iptables-restore.
     let mut flags = BTreeSet::from(["help", "version", "test"].map(str::to_owned));
     add(&portolan::cli::arguments::definition(), &mut flags);
-    let mut files = Vec::new();
-    sources(&top().join("src"), &mut files);
+    let mut files = sources(&top().join("src"));
     // The table of options defines flags, rather than names them.
     files.retain(|file| !file.ends_with("config/options.rs") && !file.ends_with("tests.rs"));
     files.retain(|file| file.components().all(|component| component.as_os_str() != "tests"));
