@@ -6,7 +6,10 @@ use portolan_rules::{
     ruleset::{Chain, Concat, Family, Name, Operation, Ruleset, Set},
 };
 
-use super::{belief::Sets, compiled::Compiled};
+use super::{
+    belief::Sets,
+    compiled::{Compiled, Unread},
+};
 use crate::kernel::nftables::{LARGE, Scope, Wanted, is_large};
 
 /// What was read from the kernel, and what was derived from it.
@@ -80,7 +83,7 @@ pub struct Small<'a> {
     /// Sets of attributes are left out from this number of elements on.
     most_attributes: u32,
     /// The sets that were left out, with their number of elements if the kernel reports it.
-    pub unread: Vec<(Family, SetName, Option<u32>)>,
+    pub unread: Vec<Unread>,
 }
 
 impl<'a> Small<'a> {
