@@ -2,7 +2,7 @@
 //!
 //! A derived `Deserialize` stops at the first value of a wrong type, and the rest of a list of ten thousand objects is
 //! lost. A [`Field`] records the wrong value instead, so that the conversion can report the object and the field, and
-//! all other objects are used. An `Option` could not tell a wrong value from one that is absent.
+//! all other objects are used. An `Option` could not distinguish a wrong value from an absent one.
 
 use std::{fmt, marker::PhantomData};
 
